@@ -1,0 +1,27 @@
+# Thin aliases of `python scripts/<name>.py`, which work on Windows and macOS too.
+PYTHON ?= python3
+DIR ?=
+ARGS ?=
+
+.PHONY: host demo test check fix golden bench
+
+host:
+	$(PYTHON) scripts/host.py $(ARGS)
+
+demo:
+	$(PYTHON) scripts/demo.py $(ARGS)
+
+test:
+	$(PYTHON) scripts/test.py $(ARGS)
+
+check:
+	$(PYTHON) scripts/check.py $(ARGS)
+
+fix:
+	$(PYTHON) scripts/fix.py $(ARGS)
+
+golden:
+	$(PYTHON) scripts/golden.py $(DIR) $(ARGS)
+
+bench:
+	$(PYTHON) scripts/bench.py $(ARGS)

@@ -1,0 +1,1 @@
+"""MAGREF in pure torch: pictures, canvas, conditioning, DiT, sampling and decoding, without a host."""

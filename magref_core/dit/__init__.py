@@ -1,0 +1,1 @@
+"""The DiT, small to large, and its files."""

@@ -1,0 +1,169 @@
+"""Attention of the DiT, and what the host lends to it: layer classes, the attention kernel, the rotary kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import DiTConfig
+from .rope import rotate
+
+Options = dict[str, Any]
+"""`transformer_options` of ComfyUI: patches and facts of one call; empty outside it."""
+
+
+class Operations(Protocol):
+    """The layer classes, `torch.nn` or a host's, with the constructors of `torch.nn`."""
+
+    @property
+    def Linear(self) -> type[nn.Linear]: ...  # noqa: N802, D102
+    @property
+    def LayerNorm(self) -> type[nn.LayerNorm]: ...  # noqa: N802, D102
+    @property
+    def RMSNorm(self) -> type[nn.RMSNorm]: ...  # noqa: N802, D102
+    @property
+    def Conv3d(self) -> type[nn.Conv3d]: ...  # noqa: N802, D102
+
+
+class Attention(Protocol):
+    """Softmax attention of q (B, L, D) over k and v (B, M, D); gives (B, L, D)."""
+
+    def __call__(
+        self, q: Tensor, k: Tensor, v: Tensor, *, heads: int, transformer_options: Options
+    ) -> Tensor: ...
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, transformer_options: Options) -> Tensor:
+    """PyTorch's own fused attention; see `Attention`."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, heads, L, d)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backend:
+    """What the model is built with."""
+
+    operations: Operations = nn
+    attention: Attention = attend
+    rotate: Callable[[Tensor, Tensor], Tensor] = rotate
+    """(B, L, heads, d), turns -> (B, L, heads, d); see `rope.rotate`."""
+    device: torch.device | str | None = None
+    dtype: torch.dtype | None = None
+    """Storage of the matrices; None is float32."""
+
+    @property
+    def norm_dtype(self) -> torch.dtype | None:
+        """Storage of norms that run in the compute dtype; never 8 bits, which would cost most of the accuracy."""
+        return torch.float32 if self.dtype is not None and self.dtype.itemsize < 2 else self.dtype
+
+    def linear(self, in_dim: int, out_dim: int) -> nn.Linear:
+        """A matrix with bias, stored in `dtype`."""
+        return self.operations.Linear(in_dim, out_dim, device=self.device, dtype=self.dtype)
+
+    def linear32(self, in_dim: int, out_dim: int) -> nn.Linear:
+        """A matrix with bias, stored and run in float32."""
+        return self.operations.Linear(in_dim, out_dim, device=self.device, dtype=torch.float32)
+
+    def rms_norm(self, config: DiTConfig) -> nn.RMSNorm:
+        """The norm of queries and keys, over all heads together."""
+        return self.operations.RMSNorm(config.dim, eps=config.eps, device=self.device, dtype=self.norm_dtype)
+
+
+def patches(options: Options, name: str) -> Iterable[Callable[[Options], Any]]:
+    """The host's patches of one kind, in order."""
+    return options.get("patches", {}).get(name, ())
+
+
+class SelfAttention(nn.Module):
+    """Attention among the tokens of the video, with turned queries and keys."""
+
+    def __init__(self, config: DiTConfig, backend: Backend) -> None:
+        super().__init__()
+        self.dim, self.num_heads, self.head_dim = config.dim, config.num_heads, config.head_dim
+        self.attention, self.rotate = backend.attention, backend.rotate
+        self.q = backend.linear(config.dim, config.dim)
+        self.k = backend.linear(config.dim, config.dim)
+        self.v = backend.linear(config.dim, config.dim)
+        self.o = backend.linear(config.dim, config.dim)
+        self.norm_q = backend.rms_norm(config)
+        self.norm_k = backend.rms_norm(config)
+
+    def forward(self, x: Tensor, freqs: Tensor, transformer_options: Options | None = None) -> Tensor:
+        """Let each token look at all tokens.
+
+        Args:
+            x: (B, L, D) in the compute dtype.
+            freqs: (B or 1, L, 1, d / 2, 2, 2) float32, see `rope`.
+            transformer_options: `attn1_patch` may change the result before the output projection.
+
+        Returns:
+            (B, L, D).
+        """
+        options = {} if transformer_options is None else transformer_options
+        # One function each, so that the intermediates of q are gone before k needs room.
+        q = self._turned(self.norm_q, self.q, x, freqs)
+        k = self._turned(self.norm_k, self.k, x, freqs)
+        out = self.attention(
+            q.flatten(2), k.flatten(2), self.v(x), heads=self.num_heads, transformer_options=options
+        )
+        for patch in patches(options, "attn1_patch"):
+            out = patch({"x": out, "q": q, "k": k, "transformer_options": options})
+        del q, k
+        return self.o(out)
+
+    def _turned(self, norm: nn.Module, linear: nn.Module, x: Tensor, freqs: Tensor) -> Tensor:
+        return self.rotate(norm(linear(x)).unflatten(-1, (self.num_heads, self.head_dim)), freqs)
+
+
+class CrossAttention(nn.Module):
+    """Attention to the text and, apart from it, to the image tokens; both share query and output projection."""
+
+    def __init__(self, config: DiTConfig, backend: Backend) -> None:
+        super().__init__()
+        self.dim, self.num_heads, self.head_dim = config.dim, config.num_heads, config.head_dim
+        self.attention = backend.attention
+        self.q = backend.linear(config.dim, config.dim)
+        self.k = backend.linear(config.dim, config.dim)
+        self.v = backend.linear(config.dim, config.dim)
+        self.o = backend.linear(config.dim, config.dim)
+        self.norm_q = backend.rms_norm(config)
+        self.norm_k = backend.rms_norm(config)
+        self.k_img = backend.linear(config.dim, config.dim)
+        self.v_img = backend.linear(config.dim, config.dim)
+        self.norm_k_img = backend.rms_norm(config)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        context_img_len: int | None = None,
+        transformer_options: Options | None = None,
+    ) -> Tensor:
+        """Let each token look at text and picture.
+
+        Args:
+            x: (B, L, D) in the compute dtype.
+            context: (B, M, D), image tokens first.
+            context_img_len: number of image tokens; with none or 0 the image branch is left out.
+            transformer_options: handed to the attention.
+
+        Returns:
+            (B, L, D).
+        """
+        options = {} if transformer_options is None else transformer_options
+        num_image_tokens = context_img_len or 0
+        image, text = context[:, :num_image_tokens], context[:, num_image_tokens:]
+        q = self.norm_q(self.q(x))
+        seen = None
+        if num_image_tokens:
+            k, v = self.norm_k_img(self.k_img(image)), self.v_img(image)
+            seen = self.attention(q, k, v, heads=self.num_heads, transformer_options=options)
+        k, v = self.norm_k(self.k(text)), self.v(text)
+        out = self.attention(q, k, v, heads=self.num_heads, transformer_options=options)
+        del q, k, v
+        return self.o(out if seen is None else out + seen)

@@ -1,0 +1,1 @@
+"""From noise to latents: the noise levels, the solvers, and how answers are combined."""

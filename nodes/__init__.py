@@ -1,0 +1,33 @@
+"""The pack's nodes in the order in which a workflow uses them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .canvas import BuildMaskedCanvas
+from .decode import DecodeVideo
+from .guidance import ApplyMaskedGuidance
+from .installation import is_loaded_already
+from .loaders import MagrefDiTLoader
+from .references import LoadReferences
+from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
+from .segmentation import AutoMaskSubject
+
+NODES: tuple[type[io.ComfyNode], ...] = (
+    MagrefDiTLoader,
+    LoadReferences,
+    AutoMaskSubject,
+    BuildMaskedCanvas,
+    ApplyMaskedGuidance,
+    MagrefSampler,
+    MagrefSolver,
+    MagrefSchedule,
+    DecodeVideo,
+)
+
+
+class MagrefExtension(ComfyExtension):
+    """What the host asks for at start."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [] if is_loaded_already(NODES[0]) else list(NODES)

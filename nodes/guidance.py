@@ -1,0 +1,72 @@
+"""Step 4: the canvas and its mask become the 20 channels beside the noise, and what CLIP vision sees."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from ..magref_core.canvas.masks import mask_channels, to_latent_mask
+from ..magref_core.latents import encode_canvas
+from ..magref_core.sizes import check_num_frames
+from . import host
+from .types import MagrefCanvas
+
+MAX_LENGTH = 1025
+
+
+class ApplyMaskedGuidance(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagrefApplyMaskedGuidance",
+            display_name="MAGREF Apply Masked Guidance",
+            category="MAGREF/guidance",
+            description="Gives the prompt its canvas: the subjects' latents, the mask of where they are, and the "
+            "image encoder's view of the whole canvas. Serves MAGREF models loaded by any loader.",
+            search_aliases=["magref", "masked guidance", "subject to video", "reference video"],
+            inputs=[
+                io.Conditioning.Input("positive", tooltip="The prompt: what the subjects do, and where."),
+                io.Conditioning.Input("negative", tooltip="What should not be seen. It gets the same canvas."),
+                io.Vae.Input("vae", tooltip="The Wan 2.1 VAE: wan_2.1_vae.safetensors."),
+                io.ClipVision.Input("clip_vision", tooltip="CLIP ViT-H, 1280 wide: clip_vision_h.safetensors."),
+                MagrefCanvas.Input("canvas", tooltip="From MAGREF Build Masked Canvas; its size is the video's."),
+                io.Int.Input(
+                    "length",
+                    default=81,
+                    min=1,
+                    max=MAX_LENGTH,
+                    step=4,
+                    tooltip="Frames that are generated: a multiple of 4 plus 1. MAGREF was trained on 81. "
+                    "The first 4 belong to the canvas and are dropped by MAGREF Decode Video: 81 become 77.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(id="positive", display_name="positive"),
+                io.Conditioning.Output(id="negative", display_name="negative"),
+                io.Latent.Output(id="latent", display_name="latent", tooltip="Empty, in the size of the video."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, length: int) -> bool | str:
+        if length > MAX_LENGTH:
+            return f"length is {length} frames, but at most {MAX_LENGTH} can be generated at once: use fewer"
+        try:
+            check_num_frames(length)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, positive, negative, vae, clip_vision, canvas, length) -> io.NodeOutput:
+        host.check_vae(vae)
+        seen = host.see_canvas(clip_vision, canvas)
+        canvas_latents = encode_canvas(canvas.pixels(), length, lambda video: host.encode_with(vae, video))
+        mask = mask_channels(to_latent_mask(canvas.mask[None].float()), length)
+        latent = torch.zeros_like(canvas_latents, device=comfy.model_management.intermediate_device())
+        return io.NodeOutput(
+            host.attach_guidance(positive, canvas_latents, mask, seen),
+            host.attach_guidance(negative, canvas_latents, mask, seen),
+            {"samples": latent},
+        )

@@ -1,0 +1,134 @@
+"""Between the host's types and the core's tensors: the only place that knows ranges, layouts and polarity.
+
+The host: IMAGE is (B, H, W, C) in [0, 1], MASK is (B, H, W) with 1 on what is selected, LATENT is a dict of
+(B, 16, T, h, w), `concat_mask` is 0 where something is given, the VAE takes and gives frames in [0, 1].
+The core: pictures are uint8, videos are (B, 3, F, H, W) in [-1, 1], masks are 1 on a reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.clip_vision
+import comfy.ldm.wan.vae
+import comfy.model_management
+import node_helpers
+import torch
+from torch import Tensor
+
+from ..magref_core.canvas.clip_view import clip_pixels
+from ..magref_core.canvas.compose import Canvas
+from ..magref_core.errors import MagrefError
+from ..magref_core.sizes import LATENT_CHANNELS
+
+CLIP_WIDTH = 1280
+"""Channels of the image tokens that the DiT was trained with: CLIP ViT-H/14."""
+
+
+def picture_from_image(image: Tensor) -> Tensor:
+    """(1, H, W, C) in [0, 1] -> (H, W, 3) uint8; the inverse of what Load Image does to an 8-bit file."""
+    return (image[0, :, :, :3].float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def alpha_from_mask(mask: Tensor) -> Tensor:
+    """MASK (1, H, W) or (H, W), 1 on the subject -> (H, W) uint8, 255 on the subject."""
+    return (mask.reshape(mask.shape[-2:]).float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def image_from_picture(picture: Tensor) -> Tensor:
+    """(H, W, 3) uint8 -> IMAGE (1, H, W, 3)."""
+    return picture[None].float() / 255
+
+
+def canvas_to_host(canvas: Canvas) -> tuple[Tensor, Tensor]:
+    """The canvas as IMAGE (1, H, W, 3) and its mask as MASK (1, H, W), 1 on a reference."""
+    return image_from_picture(canvas.image), canvas.mask[None].float()
+
+
+def encode_with(vae: Any, video: Tensor) -> Tensor:
+    """Run the host's VAE on one video.
+
+    Args:
+        vae: the host's VAE object.
+        video: (1, 3, F, H, W) in [-1, 1].
+
+    Returns:
+        (1, 16, T, h, w), raw: without the latent statistics, which the model applies itself.
+    """
+    # 4-D on purpose: with a batch axis the host crops the frames to a multiple of 8.
+    frames = (video[0].permute(1, 2, 3, 0) + 1) / 2  # (F, H, W, 3)
+    return vae.encode(frames)
+
+
+def decode_with(vae: Any, latents: Tensor) -> Tensor:
+    """Run the host's VAE on raw latents (B, 16, T, h, w); gives (B, 3, F, H, W) in [-1, 1]."""
+    frames = vae.decode(latents)  # (B, F, H, W, 3) in [0, 1]
+    return frames.permute(0, 4, 1, 2, 3) * 2 - 1
+
+
+def image_from_video(video: Tensor) -> Tensor:
+    """(B, 3, F, H, W) in [-1, 1] -> IMAGE (B F, H, W, 3)."""
+    return ((video + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+
+
+def check_vae(vae: Any) -> None:
+    """Refuse a VAE whose latents the DiT does not know.
+
+    Raises:
+        MagrefError: it is not the Wan 2.1 VAE.
+    """
+    model = getattr(vae, "first_stage_model", None)
+    if isinstance(model, comfy.ldm.wan.vae.WanVAE) and vae.latent_channels == LATENT_CHANNELS:
+        return
+    raise MagrefError(
+        f"the VAE given is {type(model).__name__} with {getattr(vae, 'latent_channels', '?')} latent channels, but "
+        f"MAGREF needs the Wan 2.1 VAE with {LATENT_CHANNELS}: choose wan_2.1_vae.safetensors in Load VAE"
+    )
+
+
+def see_canvas(clip_vision: comfy.clip_vision.ClipVisionModel, canvas: Canvas) -> comfy.clip_vision.Output:
+    """What CLIP vision tells the DiT of the canvas, preprocessed as officially.
+
+    The host's own preprocessing antialiases, rounds to 8 bits and crops by default; here the whole canvas is
+    stretched to the square, so no subject is cut off.
+
+    Raises:
+        MagrefError: the encoder is not the one that MAGREF was trained with.
+    """
+    model = clip_vision.model
+    width = clip_vision.config.get("hidden_size")
+    if width != CLIP_WIDTH or clip_vision.model_type != "clip_vision_model":
+        raise MagrefError(
+            f"the CLIP vision model given is {clip_vision.model_type} with {width} channels, but MAGREF needs ViT-H "
+            f"with {CLIP_WIDTH}: choose clip_vision_h.safetensors in Load CLIP Vision"
+        )
+    comfy.model_management.load_model_gpu(clip_vision.patcher)
+    pixels = clip_pixels(canvas.pixels()[None], size=clip_vision.image_size).to(clip_vision.load_device)
+    answer = model(pixel_values=pixels, intermediate_output=-2)
+    device = comfy.model_management.intermediate_device()
+    output = comfy.clip_vision.Output()
+    output["last_hidden_state"] = answer[0].to(device)
+    output["penultimate_hidden_states"] = answer[1].to(device)
+    output["image_embeds"] = answer[2].to(device)
+    output["mm_projected"] = answer[3]
+    output["image_sizes"] = [pixels.shape[1:]]
+    return output
+
+
+def attach_guidance(
+    conditioning: Any, canvas_latents: Tensor, mask_channels: Tensor, seen: comfy.clip_vision.Output
+) -> Any:
+    """A copy of the CONDITIONING that carries the masked guidance.
+
+    Args:
+        conditioning: the host's list of pairs; left as it is.
+        canvas_latents: (1, 16, T, h, w), raw.
+        mask_channels: (1, 4, T, h, w) in {0, 1}; 1 on a reference. The host inverts what it is given.
+        seen: what CLIP vision says of the canvas.
+    """
+    values = {
+        "concat_latent_image": canvas_latents,
+        "concat_mask": 1 - mask_channels,
+        "clip_vision_output": seen,
+    }
+    return node_helpers.conditioning_set_values(conditioning, values)

@@ -1,0 +1,42 @@
+"""Checks of the installation that are made once, while the host starts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from comfy_api.latest import io
+
+logger = logging.getLogger(__name__)
+
+LOWEST_HOST = (0, 30, 0)
+
+
+def check_host_version(version: str) -> None:
+    """Refuse a ComfyUI that lacks what the nodes stand on.
+
+    Args:
+        version: such as "0.30.0"; what follows a third number is ignored.
+
+    Raises:
+        ImportError: the host is too old.
+    """
+    digits = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    if digits < LOWEST_HOST:
+        lowest = ".".join(map(str, LOWEST_HOST))
+        raise ImportError(f"ComfyUI-MAGREF needs ComfyUI {lowest} or newer, but this is {version}: update ComfyUI")
+
+
+def is_loaded_already(node: type[io.ComfyNode]) -> bool:
+    """Whether another folder of custom_nodes holds this pack and was loaded before this one."""
+    import nodes as host_nodes
+
+    other = host_nodes.NODE_CLASS_MAPPINGS.get(node.GET_SCHEMA().node_id)
+    if other is None or other.__module__ == node.__module__:
+        return False
+    folders = [Path(sys.modules[cls.__module__].__file__ or "").parents[1] for cls in (other, node)]
+    logger.warning(
+        "ComfyUI-MAGREF is installed twice: %s is used and %s is ignored; remove one of the two folders", *folders
+    )
+    return True

@@ -1,0 +1,184 @@
+"""Step 1: pictures from files and from other nodes become named references."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..magref_core.canvas.references import KINDS, Reference, check_names, read_picture
+from ..magref_core.errors import MagrefError, ShapeError
+from . import host
+from .types import References
+
+MAX_SOCKETS = 16
+EXAMPLE = '[{"file": "alice.png", "name": "alice", "kind": "person"}]'
+FIELDS = {"file", "image", "name", "kind"}
+
+
+class LoadReferences(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagrefLoadReferences",
+            display_name="MAGREF Load References",
+            category="MAGREF/references",
+            description="The pictures of the people, things and places that shall act in the video, each with a name "
+            "and a kind; from the input folder, from other nodes, or both.",
+            search_aliases=["magref", "reference images", "subjects", "load image"],
+            inputs=[
+                io.String.Input(
+                    "references",
+                    default="[]",
+                    multiline=True,
+                    placeholder=EXAMPLE,
+                    tooltip="JSON list with one entry per picture: file (in ComfyUI's input folder) or image (a socket "
+                    "such as image_1), name (any word without slashes) and kind (person, object or background). "
+                    "A connected picture without an entry is called like its socket and is an object.",
+                ),
+                io.Autogrow.Input("images", template=_sockets(io.Image, "image", "One picture, [0, 1]."), optional=True),
+                io.Autogrow.Input(
+                    "masks",
+                    template=_sockets(
+                        io.Mask,
+                        "mask",
+                        "The cut-out of the picture with the same number: 1 on the subject. Load Image's MASK is 1 on "
+                        "the transparent part: put InvertMask between.",
+                    ),
+                    optional=True,
+                ),
+            ],
+            outputs=[References.Output(id="references", display_name="references")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, references: str) -> bool | str:
+        try:
+            for entry in parse_entries(references):
+                if "file" in entry:
+                    input_file(entry["file"])
+        except MagrefError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, references: str, **_: Any) -> str:
+        """Changes whenever the list or a file in it does."""
+        digest = hashlib.sha256(references.encode())
+        for entry in parse_entries(references):
+            if "file" in entry:
+                digest.update(input_file(entry["file"]).read_bytes())
+        return digest.hexdigest()
+
+    @classmethod
+    def execute(cls, references, images=None, masks=None) -> io.NodeOutput:
+        images = {name: image for name, image in (images or {}).items() if image is not None}
+        masks = {name: mask for name, mask in (masks or {}).items() if mask is not None}
+        entries = parse_entries(references)
+        named = {entry["image"] for entry in entries if "image" in entry}
+        entries += [{"image": socket, "name": socket, "kind": "object"} for socket in images if socket not in named]
+        if not entries:
+            raise MagrefError(
+                "no reference is given, but at least one picture is needed: connect a picture to image_1, "
+                f"or write an entry such as {EXAMPLE}"
+            )
+        check_names([entry["name"] for entry in entries])
+        _check_masks_have_pictures(entries, masks)
+        return io.NodeOutput(tuple(_load(entry, images, masks) for entry in entries))
+
+
+def _sockets(kind: Any, prefix: str, tooltip: str) -> io.Autogrow.TemplateNames:
+    """Sockets image_1 ... image_16 of one type; a new one appears when the last is used."""
+    names = [f"{prefix}_{number}" for number in range(1, MAX_SOCKETS + 1)]
+    return io.Autogrow.TemplateNames(kind.Input(prefix, optional=True, tooltip=tooltip), names=names, min=1)
+
+
+def parse_entries(text: str) -> list[dict[str, str]]:
+    """Read the list of references.
+
+    Args:
+        text: JSON as `EXAMPLE` shows; an empty text is an empty list.
+
+    Returns:
+        Entries that have either `file` or `image`, and `name` and `kind`; a missing name is taken from the file
+        or socket, a missing kind is "object".
+
+    Raises:
+        MagrefError: the text is not such a list, or names are empty, doubled or contain slashes.
+    """
+    try:
+        entries = json.loads(text) if text.strip() else []
+    except json.JSONDecodeError as error:
+        raise MagrefError(
+            f"the references are not JSON ({error.msg} in line {error.lineno}): write a list such as {EXAMPLE}"
+        ) from error
+    if not isinstance(entries, list):
+        raise MagrefError(f"the references are a {type(entries).__name__}, but a list is needed such as {EXAMPLE}")
+    complete = [_complete(number, entry) for number, entry in enumerate(entries, start=1)]
+    if complete:
+        check_names([entry["name"] for entry in complete])
+    return complete
+
+
+def _complete(number: int, entry: Any) -> dict[str, str]:
+    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
+        raise MagrefError(f"reference {number} is {json.dumps(entry)}, but an entry of texts is needed as in {EXAMPLE}")
+    if unknown := sorted(set(entry) - FIELDS):
+        raise MagrefError(f"reference {number} has the field {unknown[0]!r}: use only {', '.join(sorted(FIELDS))}")
+    if ("file" in entry) == ("image" in entry):
+        raise MagrefError(f"reference {number} must have either a file or an image socket: write one as in {EXAMPLE}")
+    source = entry.get("file") or entry.get("image", "")
+    complete = {"name": Path(source).stem, "kind": "object", **entry}
+    if complete["kind"] not in KINDS:
+        raise MagrefError(f"{complete['name']} is of kind {complete['kind']!r}: use {', '.join(KINDS)}")
+    return complete
+
+
+def input_file(name: str) -> Path:
+    """A file of the input folder by its name there, such as "alice.png" or "cast/alice.png".
+
+    Raises:
+        MagrefError: it is not in the folder, or the name or a link leads outside.
+    """
+    folder = Path(folder_paths.get_input_directory()).resolve()
+    path = (folder / name.removesuffix(" [input]")).resolve()
+    if not path.is_relative_to(folder):
+        raise MagrefError(
+            f"the picture {name!r} lies outside ComfyUI's input folder: copy it there and give its name in the folder"
+        )
+    if not path.is_file():
+        raise MagrefError(
+            f"the picture {name!r} is not in ComfyUI's input folder: upload it with Load Image, or correct the name"
+        )
+    return path
+
+
+def _check_masks_have_pictures(entries: list[dict[str, str]], masks: dict[str, Tensor]) -> None:
+    sockets = {entry["image"] for entry in entries if "image" in entry}
+    for name in masks:
+        if name.replace("mask", "image") not in sockets:
+            wanted = name.replace("mask", "image")
+            raise MagrefError(f"{name} is connected but {wanted} is not: connect the picture it belongs to")
+
+
+def _load(entry: dict[str, str], images: dict[str, Tensor], masks: dict[str, Tensor]) -> Reference:
+    name, kind = entry["name"], entry["kind"]
+    if "file" in entry:
+        image, alpha = read_picture(input_file(entry["file"]), label=entry["file"])
+        return Reference(name=name, kind=kind, image=image, alpha=alpha)
+    socket = entry["image"]
+    if socket not in images:
+        raise MagrefError(f"{name} names the socket {socket!r}, but nothing is connected there: connect a picture")
+    if len(images[socket]) != 1:
+        raise ShapeError(
+            f"{socket} carries {len(images[socket])} pictures, but one is needed for each subject: "
+            "pick one with Get Image from Batch (ImageFromBatch)"
+        )
+    mask = masks.get(socket.replace("image", "mask"))
+    image = host.picture_from_image(images[socket])
+    return Reference(name=name, kind=kind, image=image, alpha=None if mask is None else host.alpha_from_mask(mask))

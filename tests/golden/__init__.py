@@ -1,0 +1,1 @@
+"""Compares this repository with numbers that the official MAGREF code produced."""

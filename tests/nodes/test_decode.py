@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from magref_pack.magref_core.errors import ShapeError
+from magref_pack.nodes.decode import DecodeVideo
+
+from . import models
+
+
+def latent(frames=3, height=8, width=12, seed=0):
+    return {"samples": torch.randn(1, 16, frames, height, width, generator=torch.Generator().manual_seed(seed))}
+
+
+def decode(samples, *, fps=15.0, drop=4, tile_size=0, tile_frames=0):
+    return DecodeVideo.execute(samples, models.vae(), fps, drop, tile_size, tile_frames).args
+
+
+def test_the_first_four_frames_are_dropped_and_the_others_are_the_hosts():
+    images, _ = decode(latent())
+    expected = models.vae().decode(latent()["samples"])[0]
+    assert images.shape == (5, 64, 96, 3)
+    torch.testing.assert_close(images, expected[4:], rtol=0, atol=1e-6)
+    assert images.min() >= 0 and images.max() <= 1
+
+
+def test_the_video_has_the_frames_and_the_rate():
+    images, video = decode(latent(), fps=12.0)
+    components = video.get_components()
+    assert components.frame_rate == 12
+    assert torch.equal(components.images, images)
+
+
+def test_tiles_give_nearly_the_same_frames():
+    whole, _ = decode(latent(height=16, width=16))
+    tiled, _ = decode(latent(height=16, width=16), tile_size=96)
+    assert tiled.shape == whole.shape
+    assert (tiled - whole).abs().mean() < 0.02
+
+
+def test_a_video_without_a_frame_left_is_refused():
+    with pytest.raises(ShapeError, match=r"holds 1 frames and drop_frames is 4.*at least 5 frames"):
+        decode(latent(frames=1))
+
+
+@pytest.mark.parametrize(("tile_size", "tile_frames"), [(32, 0), (0, 4)])
+def test_tiles_too_small_to_overlap_are_refused(tile_size, tile_frames):
+    assert "at least" in DecodeVideo.validate_inputs(tile_size=tile_size, tile_frames=tile_frames)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import os
+
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from magref_pack.magref_core.errors import MagrefError
+from magref_pack.nodes.references import LoadReferences, input_file, parse_entries
+from PIL import Image
+
+
+@pytest.fixture
+def input_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "input"
+    folder.mkdir()
+    monkeypatch.setattr(folder_paths, "get_input_directory", lambda: str(folder))
+    return folder
+
+
+def save_picture(path, height=6, width=4, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return torch.from_numpy(pixels)
+
+
+def entries(*items):
+    return json.dumps(list(items))
+
+
+def load(references="[]", **sockets):
+    return LoadReferences.execute(references, **sockets).args[0]
+
+
+def test_files_and_sockets_arrive_in_the_order_of_the_list_and_then_of_the_sockets(input_folder):
+    pixels = save_picture(input_folder / "alice.png")
+    image = torch.rand(1, 5, 7, 3)
+    loaded = load(
+        entries({"image": "image_2", "name": "ball"}, {"file": "alice.png", "kind": "person"}),
+        images={"image_1": torch.zeros(1, 3, 3, 3), "image_2": image},
+    )
+    assert [(reference.name, reference.kind) for reference in loaded] == [
+        ("ball", "object"),
+        ("alice", "person"),
+        ("image_1", "object"),
+    ]
+    assert torch.equal(loaded[1].image, pixels)
+    assert torch.equal(loaded[0].image, (image[0] * 255).round().to(torch.uint8))
+
+
+def test_an_eight_bit_picture_survives_the_hosts_image_format_without_a_change(input_folder):
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(16, 16, 1).expand(16, 16, 3)
+    as_image = torch.from_numpy(pixels.numpy().astype(np.float32) / 255.0)[None]
+    assert torch.equal(load(images={"image_1": as_image})[0].image, pixels)
+
+
+def test_a_mask_becomes_the_cut_out_of_the_picture_with_its_number():
+    mask = torch.zeros(1, 4, 6)
+    mask[:, 1:3, 2:5] = 1
+    loaded = load(
+        images={"image_1": torch.rand(1, 4, 6, 3), "image_2": torch.rand(1, 4, 6, 3)}, masks={"mask_2": mask}
+    )
+    assert loaded[0].alpha is None
+    assert torch.equal(loaded[1].alpha, (mask[0] * 255).to(torch.uint8))
+
+
+def test_the_fingerprint_changes_with_the_file_and_not_with_time(input_folder):
+    text = entries({"file": "alice.png"})
+    save_picture(input_folder / "alice.png", seed=0)
+    first = LoadReferences.fingerprint_inputs(references=text)
+    os.utime(input_folder / "alice.png", (1, 1))
+    assert LoadReferences.fingerprint_inputs(references=text) == first
+    save_picture(input_folder / "alice.png", seed=1)
+    assert LoadReferences.fingerprint_inputs(references=text) != first
+
+
+def test_no_reference_is_refused_with_what_to_connect():
+    with pytest.raises(MagrefError, match=r"no reference is given.*connect a picture to image_1"):
+        load()
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "{outside}/secret.png", "link.png"])
+def test_a_file_outside_the_input_folder_is_refused(input_folder, tmp_path, name):
+    save_picture(tmp_path / "secret.png")
+    (input_folder / "sub").mkdir()
+    (input_folder / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(MagrefError, match=r"lies outside ComfyUI's input folder: copy it there"):
+        input_file(name.format(outside=tmp_path))
+
+
+def test_a_file_in_a_subfolder_is_found_with_and_without_the_hosts_suffix(input_folder):
+    (input_folder / "cast").mkdir()
+    save_picture(input_folder / "cast" / "alice.png")
+    assert input_file("cast/alice.png") == input_file("cast/alice.png [input]")
+
+
+def test_a_missing_file_is_named_before_anything_runs(input_folder):
+    answer = LoadReferences.validate_inputs(references=entries({"file": "nobody.png"}))
+    assert "'nobody.png' is not in ComfyUI's input folder" in answer
+    assert LoadReferences.validate_inputs(references="[]") is True
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[{", "are not JSON .* write a list such as"),
+        ('{"file": "a.png"}', "are a dict, but a list is needed"),
+        ('["a.png"]', "reference 1 is .* an entry of texts is needed"),
+        ('[{"name": "alice"}]', "must have either a file or an image socket"),
+        ('[{"file": "a.png", "image": "image_1"}]', "must have either a file or an image socket"),
+        ('[{"file": "a.png", "kinds": "person"}]', "has the field 'kinds': use only"),
+        ('[{"file": "a.png", "kind": "hero"}]', "a is of kind 'hero': use person, object, background"),
+        ('[{"file": "a.png", "name": ""}]', "name"),
+        ('[{"file": "a.png", "name": "x/y"}]', "slash"),
+        ('[{"file": "a.png", "name": "Eve"}, {"file": "b.png", "name": "eve"}]', "names must differ"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_refused_with_the_remedy(text, sentence):
+    with pytest.raises(MagrefError, match=sentence):
+        parse_entries(text)
+
+
+def test_a_batch_of_pictures_in_one_socket_is_refused():
+    with pytest.raises(MagrefError, match=r"image_1 carries 2 pictures, but one is needed"):
+        load(images={"image_1": torch.rand(2, 4, 4, 3)})
+
+
+def test_a_named_socket_without_a_picture_is_refused():
+    with pytest.raises(MagrefError, match=r"ball names the socket 'image_3', but nothing is connected"):
+        load(entries({"image": "image_3", "name": "ball"}))
+
+
+def test_a_mask_without_its_picture_is_refused():
+    with pytest.raises(MagrefError, match=r"mask_2 is connected but image_2 is not"):
+        load(images={"image_1": torch.rand(1, 4, 4, 3)}, masks={"mask_2": torch.ones(1, 4, 4)})
+
+
+def test_a_mask_of_another_size_than_its_picture_is_refused():
+    with pytest.raises(MagrefError, match=r"64 x 64"):
+        load(images={"image_1": torch.rand(1, 4, 6, 3)}, masks={"mask_1": torch.ones(1, 64, 64)})
+
+
+def test_an_empty_mask_is_refused_with_its_likely_reason():
+    with pytest.raises(MagrefError, match=r"InvertMask"):
+        load(images={"image_1": torch.rand(1, 4, 6, 3)}, masks={"mask_1": torch.zeros(1, 4, 6)})

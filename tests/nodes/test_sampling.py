@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import comfy.model_management
+import comfy.patcher_extension
+import comfy.sample
+import pytest
+import torch
+from comfy_extras.nodes_custom_sampler import SamplerCustom
+from magref_pack.magref_core.errors import MagrefError, ShapeError
+from magref_pack.nodes.sampling import MagrefSampler, MagrefSchedule, MagrefSolver, host_sigmas, step_range
+
+from . import models
+
+LATENT_SIZE = (1, 16, 2, 4, 6)
+
+
+def prompts(seed=0):
+    """Positive and negative with a canvas, as MAGREF Apply Masked Guidance makes them."""
+    generator = torch.Generator().manual_seed(seed)
+    extras = {
+        "concat_latent_image": torch.randn(LATENT_SIZE, generator=generator),
+        "concat_mask": torch.rand(1, 4, *LATENT_SIZE[2:], generator=generator).round(),
+    }
+    return [[[*pair[:1], dict(extras)] for pair in models.conditioning(n, seed=n)] for n in (5, 3)]
+
+
+def empty():
+    return {"samples": torch.zeros(LATENT_SIZE)}
+
+
+def sample(model, **changes):
+    positive, negative = prompts()
+    values = {
+        "model": model,
+        "positive": positive,
+        "negative": negative,
+        "latent": empty(),
+        "seed": 7,
+        "steps": 3,
+        "guidance_scale": 5.0,
+        "shift": 3.0,
+        "solver": "unipc",
+        "start_at_step": 0,
+        "end_at_step": 1000,
+        "noise": "cpu",
+        "whole_timesteps": True,
+    }
+    return MagrefSampler.execute(**{**values, **changes}).args[0]["samples"]
+
+
+def seen_timesteps(model):
+    """A clone of the model and the list that its DiT's timesteps will be written to."""
+    seen = []
+
+    def note(executor, x, timestep, *args, **kwargs):
+        seen.append(timestep[0].item())
+        return executor(x, timestep, *args, **kwargs)
+
+    watched = model.clone()
+    watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_watch", note)
+    return watched, seen
+
+
+@pytest.mark.parametrize("load", [models.our_model, models.native_model])
+@pytest.mark.parametrize("solver", ["unipc", "dpm++", "euler"])
+def test_one_node_equals_the_hosts_sampler_with_our_solver_and_schedule(load, solver):
+    model = load()
+    positive, negative = prompts()
+    sigmas = MagrefSchedule.execute(solver, 3, 3.0).args[0]
+    sampler = MagrefSolver.execute(solver, True).args[0]
+    custom = SamplerCustom.execute(model, True, 7, 5.0, positive, negative, sampler, sigmas, empty()).args[0]["samples"]
+    assert torch.equal(sample(model, solver=solver), custom)
+
+
+@pytest.mark.parametrize("load", [models.our_model, models.native_model])
+def test_the_dit_gets_whole_timesteps_unless_they_are_switched_off(load):
+    watched, seen = seen_timesteps(load())
+    sample(watched, solver="dpm++", steps=10)
+    whole = list(dict.fromkeys(seen))
+    assert whole == [1000, 964, 923, 874, 818, 750, 666, 562, 428, 249], "the official ones: 874 and 249, not 875 and 250"
+    seen.clear()
+    sample(watched, solver="dpm++", steps=10, whole_timesteps=False)
+    assert any(value != int(value) for value in seen)
+
+
+def test_an_empty_latent_starts_from_noise_that_no_sigma_scales():
+    starts = []
+
+    def note(executor, x, *args, **kwargs):
+        starts.append(x[:, :16].clone())
+        return executor(x, *args, **kwargs)
+
+    watched = models.our_model().clone()
+    watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_watch", note)
+    sample(watched, steps=1)
+    assert torch.equal(starts[0][:1], comfy.sample.prepare_noise(empty()["samples"], 7))
+
+
+def test_the_seed_decides_and_nothing_else():
+    model = models.our_model()
+    first = sample(model)
+    assert torch.equal(sample(model), first)
+    assert not torch.allclose(sample(model, seed=8), first)
+
+
+def test_a_run_cut_in_two_ends_near_the_whole_one():
+    model = models.our_model()
+    whole = sample(model, steps=8, solver="euler")
+    half = sample(model, steps=8, solver="euler", end_at_step=4)
+    rest = sample(model, steps=8, solver="euler", start_at_step=4, noise="none", latent={"samples": half})
+    torch.testing.assert_close(rest, whole, rtol=0, atol=2e-3)
+
+
+def test_an_interrupted_run_leaves_the_model_ready_for_the_next():
+    model = models.our_model()
+    expected = sample(model)
+    calls = []
+
+    def stop(executor, *args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            comfy.model_management.interrupt_current_processing()
+        return executor(*args, **kwargs)
+
+    stopping = model.clone()
+    stopping.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_stop", stop)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        sample(stopping)
+    assert len(calls) == 3
+    assert torch.equal(sample(model), expected)
+
+
+def test_noise_of_the_device_is_the_official_draw():
+    generator = torch.Generator(comfy.model_management.get_torch_device()).manual_seed(7)
+    official = torch.randn(LATENT_SIZE[1:], generator=generator, device=generator.device)
+    starts = []
+
+    def note(executor, x, *args, **kwargs):
+        starts.append(x[:, :16].clone())
+        return executor(x, *args, **kwargs)
+
+    watched = models.our_model().clone()
+    watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_watch", note)
+    sample(watched, steps=1, noise="device")
+    assert torch.equal(starts[0][0], official.to(starts[0].device))
+
+
+@pytest.mark.parametrize(("start", "end"), [(3, 1000), (2, 2), (2, 1)])
+def test_a_range_without_a_step_is_refused(start, end):
+    with pytest.raises(MagrefError, match=r"nothing is left to do: choose start_at_step below"):
+        step_range(host_sigmas("unipc", 3, 3.0), start, end)
+
+
+def test_a_canvas_of_another_size_than_the_latent_is_refused():
+    latent = {"samples": torch.zeros(1, 16, 3, 4, 6)}
+    with pytest.raises(ShapeError, match=r"canvas is 48 x 32 pixels with 5 frames, but the latent is .* with 9 frames"):
+        sample(models.our_model(), latent=latent)
+
+
+def test_a_prompt_without_a_canvas_is_refused():
+    with pytest.raises(MagrefError, match=r"put MAGREF Apply Masked Guidance between"):
+        sample(models.our_model(), positive=models.conditioning(5, seed=0))
+
+
+def test_a_prompt_of_another_text_encoder_is_refused():
+    positive, _ = prompts()
+    positive[0][0] = torch.zeros(1, 77, 768)
+    with pytest.raises(MagrefError, match=r"width 768, but the model needs 4096: choose umt5"):
+        sample(models.our_model(), positive=positive)
+
+
+@pytest.mark.parametrize(("steps", "shift"), [(0, 3.0), (3, 0.0)])
+def test_no_steps_and_no_shift_are_refused(steps, shift):
+    with pytest.raises(MagrefError):
+        sample(models.our_model(), steps=steps, shift=shift)

@@ -54,8 +54,8 @@ class Tiling:
                 )
         if self.frames < 0 or (self.frames and not 1 <= self.frame_overlap < self.frames):
             raise MagrefError(
-                f"the time window is {self.frames} latent frames and its overlap {self.frame_overlap}, but the "
-                "window needs at least 2 and the overlap from 1 to one less than it: change one of them"
+                f"the time window is {self.frames} latent frames and its overlap {self.frame_overlap}, but "
+                "the overlap must be at least 1 and less than the window: change one of them"
             )
 
 

@@ -30,9 +30,9 @@ def picture_from_image(image: Tensor) -> Tensor:
     return (image[0, :, :, :3].float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def alpha_from_mask(mask: Tensor) -> Tensor:
-    """MASK (1, H, W) or (H, W), 1 on the subject -> (H, W) uint8, 255 on the subject."""
-    return (mask.reshape(mask.shape[-2:]).float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+def flat_mask(mask: Tensor) -> Tensor:
+    """MASK (1, H, W) or (H, W) -> (H, W) float on the CPU; a batch of several stays one and is refused later."""
+    return (mask[0] if mask.ndim == 3 and len(mask) == 1 else mask).float().cpu()
 
 
 def image_from_picture(picture: Tensor) -> Tensor:

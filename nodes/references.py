@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..magref_core.canvas.references import KINDS, Reference, check_names, read_picture
 from ..magref_core.errors import MagrefError, ShapeError
+from ..magref_core.segmentation.cutout import cut_out
+from ..magref_core.segmentation.given import GivenMask
 from . import host
 from .types import References
 
@@ -57,7 +59,8 @@ class LoadReferences(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, references: str) -> bool | str:
+    def validate_inputs(cls, references: str, images: Any = None, masks: Any = None) -> bool | str:
+        # The host hands over the empty groups of sockets as well.
         try:
             for entry in parse_entries(references):
                 if "file" in entry:
@@ -179,6 +182,6 @@ def _load(entry: dict[str, str], images: dict[str, Tensor], masks: dict[str, Ten
             f"{socket} carries {len(images[socket])} pictures, but one is needed for each subject: "
             "pick one with Get Image from Batch (ImageFromBatch)"
         )
+    reference = Reference(name=name, kind=kind, image=host.picture_from_image(images[socket]))
     mask = masks.get(socket.replace("image", "mask"))
-    image = host.picture_from_image(images[socket])
-    return Reference(name=name, kind=kind, image=image, alpha=None if mask is None else host.alpha_from_mask(mask))
+    return reference if mask is None else cut_out(reference, GivenMask(mask=host.flat_mask(mask)))[0]

@@ -101,7 +101,7 @@ class ComfyClient:
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise UnreachableError(
-                f"no ComfyUI answers at {self.url} ({reason}): start it, or give the address that its browser page has"
+                f"no ComfyUI answers at {self.url} ({reason}): start it, or give the address of its page"
             ) from error
 
     def get_json(self, path: str) -> Any:
@@ -121,14 +121,14 @@ class ComfyClient:
         """Every node's inputs and outputs, by node id."""
         return self.get_json("/object_info")
 
-    def upload_image(self, file: Path, *, name: str | None = None) -> str:
-        """Put a picture into the server's input folder; returns the name that it has there."""
+    def upload_image(self, file: Path, *, name: str | None = None, subfolder: str = "") -> str:
+        """Put a picture into the server's input folder, over one of that name; returns its name there."""
         boundary, kind = uuid.uuid4().hex, mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         filename = (name or file.name).replace('"', "'")
+        parts = [form_field(boundary, "overwrite", "true"), form_field(boundary, "subfolder", subfolder)]
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{filename}"\r\n'
-        tail = f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="overwrite"\r\n\r\ntrue\r\n'
-        tail += f"--{boundary}--\r\n"
-        body = f"{head}Content-Type: {kind}\r\n\r\n".encode() + file.read_bytes() + tail.encode()
+        parts += [head, f"Content-Type: {kind}\r\n\r\n"]
+        body = "".join(parts).encode() + file.read_bytes() + f"\r\n--{boundary}--\r\n".encode()
         answer = self.request(
             "/upload/image", body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         )
@@ -143,14 +143,18 @@ class ComfyClient:
         """
         answer = self.post_json("/prompt", {"prompt": workflow, "client_id": self.client_id})
         if answer["node_errors"]:
-            self.post_json("/queue", {"delete": [answer["prompt_id"]]})
-            self.interrupt(answer["prompt_id"])
+            self.cancel(answer["prompt_id"])
             raise PromptRejectedError(describe_rejection(answer), answer)
         return answer["prompt_id"]
 
     def interrupt(self, prompt_id: str | None = None) -> None:
         """Cancel one prompt, or whatever runs."""
         self.post_json("/interrupt", {"prompt_id": prompt_id} if prompt_id else {})
+
+    def cancel(self, prompt_id: str) -> None:
+        """Take a prompt out of the queue, or interrupt it where it runs already."""
+        self.post_json("/queue", {"delete": [prompt_id]})
+        self.interrupt(prompt_id)
 
     def history(self, prompt_id: str) -> dict[str, Any] | None:
         """What the server remembers of a finished prompt; None while it waits or runs."""
@@ -201,8 +205,8 @@ class ComfyClient:
         scheme, rest = ("wss", self.url[8:]) if self.url.startswith("https:") else ("ws", self.url[7:])
         try:
             return WebSocketReader(f"{scheme}://{rest}/ws?clientId={self.client_id}", timeout=self.timeout)
-        except OSError:
-            return None  # a proxy without websockets, or no server: `queue` says which
+        except (OSError, ValueError):
+            return None  # a proxy without websockets, no server, or no address: `queue` says which
 
     def download(self, output: OutputFile, target: Path) -> Path:
         """Fetch an output file to `target`; nothing half-written is left behind."""
@@ -215,6 +219,11 @@ class ComfyClient:
         partial.write_bytes(content)
         partial.replace(target)
         return target
+
+
+def form_field(boundary: str, name: str, value: str) -> str:
+    """One text field of a multipart form."""
+    return f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
 
 
 def http_failure(address: str, code: int, body: bytes) -> ComfyError:

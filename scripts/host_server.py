@@ -94,7 +94,6 @@ class Server:
         # In memory: the default would write into the source tree, whatever the base folder.
         options += ["--database-url", "sqlite:///:memory:"]
         command = [self.host.python, "-u", self.host.source / "main.py", *options, *self.arguments]
-        own_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -102,8 +101,9 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=sys.platform != "win32",
-                **own_group,
+                # A group of its own, so that Ctrl-C reaches us alone and we end it in order.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
         self.wait_until_ready(timeout)
         if failures := self.import_failures():
@@ -158,11 +158,11 @@ class Server:
         return "\n".join(self.log().splitlines()[-lines:])
 
     def import_failures(self) -> list[str]:
-        """Log lines that say a pack did not load; ComfyUI itself goes on without a word elsewhere."""
+        """Log lines that say that a pack did not load; ComfyUI goes on without it."""
         return [line for line in self.log().splitlines() if any(mark in line for mark in FAILURE_MARKS)]
 
     def require_nodes(self, node_ids: Iterable[str]) -> None:
-        """Raise unless every node id is there; an entrypoint that breaks half-way registers the first half."""
+        """Raise unless all are there; an entrypoint that breaks half-way registers the first half."""
         missing = sorted(set(node_ids) - set(self.client().object_info()))
         if missing:
             raise HostError(f"the server lacks the nodes {', '.join(missing)}:\n{self.log_tail()}")
@@ -191,8 +191,9 @@ def end_process(process: subprocess.Popen[bytes], timeout: float) -> None:
 
 
 def link_folder(target: Path, link: Path) -> None:
-    """Make `link` another name of a folder; on Windows a junction, since links need a right there."""
+    """Make `link` another name of a folder."""
     if sys.platform == "win32":
+        # A junction: symbolic links need a right that ordinary users lack.
         command = ["cmd", "/c", "mklink", "/J", str(link), str(target)]
         subprocess.run(command, capture_output=True, check=True)
     else:

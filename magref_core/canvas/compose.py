@@ -96,8 +96,8 @@ def compose_canvas(
         image[region] = _lay_over(drawn, alpha, image[region], background)
         mask[region] |= alpha >= OPAQUE if mask_shape == "cutout" else np.uint8(1)
     return Canvas(
-        image=torch.from_numpy(image),
-        mask=torch.from_numpy(mask),
+        image=torch.as_tensor(image),
+        mask=torch.as_tensor(mask),
         references=tuple(references),
         placements=tuple(placements),
     )
@@ -132,7 +132,7 @@ def _lay_over(drawn: Bytes, alpha: Bytes, below: Bytes, background: tuple[int, i
     """
     through = 1 - alpha[..., None] / 255  # (h, w, 1)
     difference = below - np.asarray(background, np.float64)  # (h, w, 3)
-    return np.clip(np.rint(drawn + through * difference), 0, 255).astype(np.uint8)
+    return np.minimum(np.maximum(np.rint(drawn + through * difference), 0), 255).astype(np.uint8)
 
 
 def _check_canvas(*, height: int, width: int, background: tuple[int, int, int]) -> None:

@@ -158,8 +158,9 @@ def fit_in_cell(cell: Box, *, height: int, width: int) -> Box:
         new_width, new_height = int(cell.height * ratio), cell.height
     if new_width == 0 or new_height == 0:
         raise ShapeError(
-            f"a picture of {width} x {height} pixels is too thin for its cell of {cell.width} x {cell.height}: it "
-            f"would be scaled to {new_width} x {new_height}; crop it, or use a larger canvas or fewer references"
+            f"a picture of {width} x {height} pixels is too thin for a cell of {cell.width} x {cell.height}, "
+            f"it would be scaled to {new_width} x {new_height}: crop it, or use a larger canvas or fewer "
+            "references"
         )
     left, top = (cell.width - new_width) // 2, (cell.height - new_height) // 2
     return Box(x=cell.x + left, y=cell.y + top, width=new_width, height=new_height)
@@ -262,7 +263,7 @@ def check_inside(box: Box, name: str, *, height: int, width: int) -> None:
     """
     if box.width < 1 or box.height < 1:
         raise ShapeError(
-            f"the box of '{name}' is {box.width} x {box.height} pixels, but it needs at least 1 x 1: enlarge it"
+            f"the box of '{name}' is {box.width} x {box.height} pixels, but needs at least 1 x 1: enlarge it"
         )
     if box.x < 0 or box.y < 0 or box.right > width or box.bottom > height:
         raise ShapeError(
@@ -314,7 +315,7 @@ def _read_placement(entry: Any, number: int, names: Sequence[str]) -> Placement:
     """One entry of the JSON list; `number` counts from 1, for messages."""
     fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
     name = fields.get("reference")
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         raise MagrefError(
             f"placement {number} is for the reference {name!r}, which does not exist: "
             f"use one of {', '.join(repr(known) for known in names)}"

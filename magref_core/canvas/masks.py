@@ -25,13 +25,12 @@ def to_latent_mask(canvas_mask: Tensor) -> Tensor:
 
     Source: MAGREF, magref/subject2video.py, `downsample_mask` in `process_refimg`.
     """
-    _, height, width = canvas_mask.shape
+    batch, height, width = canvas_mask.shape
     rows, columns = height // PIXEL_STRIDE, width // PIXEL_STRIDE
     if not (rows and columns):
         raise ShapeError(f"the canvas mask is {width} x {height} pixels: use at least 16 x 16")
     whole = canvas_mask[:, : rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE]
-    cells = whole.unflatten(1, (rows, PIXEL_STRIDE)).unflatten(3, (columns, PIXEL_STRIDE))  # (B, h, 8, w, 8)
-    return cells.amax(dim=(2, 4))
+    return whole.reshape(batch, rows, PIXEL_STRIDE, columns, PIXEL_STRIDE).amax(dim=(2, 4))
 
 
 def mask_channels(latent_mask: Tensor, num_frames: int) -> Tensor:

@@ -25,8 +25,11 @@ MAX_PICTURE_SIDE = 16384
 
 MAX_NAME_LENGTH = 64
 
-_BROKEN_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+_BROKEN_PICTURE = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error, zlib.error)
 """What Pillow's decoders raise on damaged bytes."""
+
+_DRAWINGS = ("EPS", "WMF")
+"""Formats that would start an interpreter of drawing commands."""
 
 _UPRIGHT: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -142,18 +145,20 @@ def read_picture(file: Path | BinaryIO, *, label: str) -> tuple[Tensor, Tensor |
 
 
 def _decode(opened: BinaryIO, label: str) -> tuple[Tensor, Tensor | None]:
-    with Image.open(opened) as picture:
-        if max(picture.size) > MAX_PICTURE_SIDE:
-            raise MagrefError(
-                f"the picture '{label}' is {picture.width} x {picture.height} pixels, but no side may be "
-                f"longer than {MAX_PICTURE_SIDE}: scale it down"
-            )
-        picture.load()
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-        rgba = _to_8_bit(picture, label)
+    picture: Image.Image = Image.open(opened)
+    if max(picture.size) > MAX_PICTURE_SIDE:
+        raise MagrefError(
+            f"the picture '{label}' is {picture.width} x {picture.height} pixels, but no side may be "
+            f"longer than {MAX_PICTURE_SIDE}: scale it down"
+        )
+    if picture.format in _DRAWINGS:
+        raise MagrefError(f"'{label}' is a drawing ({picture.format}), not a picture: save it as PNG")
+    picture.load()
+    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    rgba = _to_8_bit(picture, label)
     if orientation in _UPRIGHT:
         rgba = rgba.transpose(_UPRIGHT[orientation])
-    values = torch.from_numpy(np.array(rgba))  # (H, W, 3 or 4)
+    values = torch.as_tensor(np.array(rgba))  # (H, W, 3 or 4)
     if values.shape[2] == 3 or bool((values[..., 3] == 255).all()):
         return values[..., :3].contiguous(), None
     return values[..., :3].contiguous(), values[..., 3].contiguous()

@@ -1,4 +1,4 @@
-"""Attention of the DiT, and what the host lends to it: layer classes, the attention kernel, the rotary kernel."""
+"""Attention of the DiT, and what a host lends to it: layer classes, attention and rotary kernel."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Operations(Protocol):
     """The layer classes, `torch.nn` or a host's, with the constructors of `torch.nn`."""
 
     @property
-    def Linear(self) -> type[nn.Linear]: ...  # noqa: N802, D102
+    def Linear(self) -> type[nn.Linear]: ...  # noqa: N802
     @property
-    def LayerNorm(self) -> type[nn.LayerNorm]: ...  # noqa: N802, D102
+    def LayerNorm(self) -> type[nn.LayerNorm]: ...  # noqa: N802
     @property
-    def RMSNorm(self) -> type[nn.RMSNorm]: ...  # noqa: N802, D102
+    def RMSNorm(self) -> type[nn.RMSNorm]: ...  # noqa: N802
     @property
-    def Conv3d(self) -> type[nn.Conv3d]: ...  # noqa: N802, D102
+    def Conv3d(self) -> type[nn.Conv3d]: ...  # noqa: N802
 
 
 class Attention(Protocol):
@@ -40,7 +40,7 @@ class Attention(Protocol):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, heads: int, transformer_options: Options) -> Tensor:
     """PyTorch's own fused attention; see `Attention`."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, heads, L, d)
+    q, k, v = (torch.unflatten(x, -1, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, heads, L, d)
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
@@ -58,7 +58,7 @@ class Backend:
 
     @property
     def norm_dtype(self) -> torch.dtype | None:
-        """Storage of norms that run in the compute dtype; never 8 bits, which would cost most of the accuracy."""
+        """Storage of norms that run in the compute dtype; never 8 bits, which would cost much accuracy."""
         return torch.float32 if self.dtype is not None and self.dtype.itemsize < 2 else self.dtype
 
     def linear(self, in_dim: int, out_dim: int) -> nn.Linear:
@@ -68,6 +68,10 @@ class Backend:
     def linear32(self, in_dim: int, out_dim: int) -> nn.Linear:
         """A matrix with bias, stored and run in float32."""
         return self.operations.Linear(in_dim, out_dim, device=self.device, dtype=torch.float32)
+
+    def layer_norm(self, dim: int) -> nn.LayerNorm:
+        """A norm with weights that runs in the compute dtype."""
+        return self.operations.LayerNorm(dim, device=self.device, dtype=self.norm_dtype)
 
     def rms_norm(self, config: DiTConfig) -> nn.RMSNorm:
         """The norm of queries and keys, over all heads together."""
@@ -121,7 +125,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention to the text and, apart from it, to the image tokens; both share query and output projection."""
+    """Attention to the text and, apart, to the image tokens; both share query and output projection."""
 
     def __init__(self, config: DiTConfig, backend: Backend) -> None:
         super().__init__()

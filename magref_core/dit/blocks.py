@@ -1,7 +1,7 @@
 """One block of the DiT, its head, and the arithmetic of modulation.
 
-The residual stream, the norms and the modulation are float32; attention and feed-forward run in the compute dtype, which is
-the dtype of the `context` that a block is given. So does the official code under autocast.
+The residual stream, the norms and the modulation are float32; attention and feed-forward run in the compute
+dtype, which is the dtype of the `context` that a block is given. So does the official code under autocast.
 """
 
 from __future__ import annotations
@@ -51,14 +51,16 @@ class Block(nn.Module):
             freqs: turns of the tokens, see `rope`.
             context: (B, M, D), image tokens first, in the compute dtype.
             context_img_len: number of image tokens, None for none.
-            transformer_options: see `attention.Options`; `attn2_patch` may change x after the cross-attention.
+            transformer_options: `attn2_patch` may change x after the cross-attention.
 
         Returns:
             (B, L, D) float32.
         """
         options = {} if transformer_options is None else transformer_options
         dtype, eps = context.dtype, self.norm1.eps
-        parts = (_float32(self.modulation, e) + (e if e.ndim == 4 else e[:, None])).unbind(2)  # 6 of (B, T, D)
+        parts = (_float32(self.modulation, e) + (e if e.ndim == 4 else e[:, None])).unbind(
+            2
+        )  # 6 of (B, T, D)
         x = x.float().contiguous()
         y = self.self_attn(
             modulated_norm(x, parts[0], parts[1], eps, dtype), freqs, transformer_options=options
@@ -107,13 +109,12 @@ class ImageProjection(nn.Module):
 
     def __init__(self, config: DiTConfig, backend: Backend) -> None:
         super().__init__()
-        norm, small = backend.operations.LayerNorm, {"device": backend.device, "dtype": backend.norm_dtype}
         self.proj = nn.Sequential(
-            norm(config.clip_dim, **small),
+            backend.layer_norm(config.clip_dim),
             backend.linear(config.clip_dim, config.clip_dim),
             nn.GELU(),
             backend.linear(config.clip_dim, config.dim),
-            norm(config.dim, **small),
+            backend.layer_norm(config.dim),
         )
 
     def forward(self, image_embeds: Tensor) -> Tensor:
@@ -128,7 +129,7 @@ class TanhGelu(nn.Module):
         """(...) -> (...)."""
         if x.requires_grad:
             return F.gelu(x, approximate="tanh")
-        # The hidden layer is by far the largest tensor of the model; a second copy would set the peak of memory.
+        # The hidden layer is by far the largest activation; a second copy would set the peak of memory.
         return torch.ops.aten.gelu_(x, approximate="tanh")
 
 
@@ -157,7 +158,7 @@ def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: t
 
 
 def gated_sum(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
-    """x + y gate with x (B, L, D) float32, y (B, L, D) in any dtype and gate (B, T, D) float32."""
+    """Residual x (B, L, D) float32 plus y (B, L, D), in any dtype, times gate (B, T, D) float32."""
     return torch.addcmul(x, y, per_token(gate, x.shape[1]))
 
 

@@ -42,7 +42,7 @@ class DiTConfig:
                 raise CheckpointError(f"{name} of the DiT is {value}, but must be at least 1")
         if self.dim % self.num_heads or self.dim // self.num_heads % 2:
             raise CheckpointError(
-                f"dim {self.dim} of the DiT does not give {self.num_heads} heads an even number of channels each: "
+                f"dim {self.dim} of the DiT does not give {self.num_heads} heads an even number of channels: "
                 f"use a dim that is a multiple of {2 * self.num_heads}"
             )
 

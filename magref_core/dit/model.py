@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils import checkpoint
 
 from ..errors import ShapeError
 from .attention import Backend, Options, patches
@@ -26,19 +26,19 @@ logger = logging.getLogger(__name__)
 class MagrefDiT(nn.Module):
     """Velocity of the video latents, given noise, masked guidance, prompt and what CLIP sees of the canvas.
 
-    Keys of the state dict, module paths and the shapes of the calls are those of the upstream Wan code and of ComfyUI's, so
-    that checkpoints, LoRAs and nodes made for them fit. Time embedding, modulation, norms, residual
-    stream and head are float32, the rest runs in the dtype of the input.
+    Keys of the state dict, module paths and the shapes of the calls are those of the upstream Wan code and of
+    ComfyUI's, so that checkpoints, LoRAs and nodes made for them fit. Time embedding, modulation, norms,
+    residual stream and head are float32, the rest runs in the dtype of the input.
 
     `gradient_checkpointing = True` recomputes the blocks in the backward pass instead of keeping them.
 
     Args:
         config: the shape; the defaults are the released checkpoint.
-        backend: layer classes, attention and rotary kernel; the default is plain PyTorch. Choose `dtype` here:
-            a later `.to(dtype)` would also turn what has to stay float32.
+        backend: layer classes, attention and rotary kernel; the default is plain PyTorch. Choose `dtype`
+            here: a later `.to(dtype)` would also turn what has to stay float32.
 
-    Source: MAGREF, magref/modules/model.py, `WanModel`. There the arithmetic is complex and float64 in the rotary
-    embedding, and a batch may hold samples of several sizes; here a batch has one size.
+    Source: MAGREF, magref/modules/model.py, `WanModel`. There the rotary embedding is complex and float64,
+    and a batch may hold samples of several sizes; here it is real and float32, and a batch has one size.
     """
 
     model_type = "i2v"
@@ -95,10 +95,10 @@ class MagrefDiT(nn.Module):
         A last row or column of latents that fills no whole patch is dropped, as officially.
 
         Args:
-            x: (B, 36, T, H, W) in the compute dtype; noisy latents, then the guidance of `assemble_guidance`.
+            x: (B, 36, T, H, W) in the compute dtype; noisy latents, then the 20 channels of masked guidance.
             timestep: (B,) or (B, T), 1000 sigma.
-            context: (B, L, 4096) text, zero after its end. Fewer than 512 rows are filled up with zeros (the model
-                attends to them too), more are cut off with a warning.
+            context: (B, L, 4096) text, zero after its end. Fewer than 512 rows are filled up with zeros (the
+                model attends to them too), more are cut off with a warning.
             clip_fea: (B, N, 1280) of the canvas from `clip_pixels`; None leaves the image branch out.
             transformer_options: patches of a host.
 
@@ -131,7 +131,7 @@ class MagrefDiT(nn.Module):
     ) -> Tensor:
         """As `forward`, for x in whole patches and with the turns of its tokens handed in.
 
-        Other keywords that ComfyUI passes to Wan models are ignored: they feed branches that MAGREF was not trained with.
+        Other keywords that ComfyUI passes to Wan models are ignored: they feed branches that MAGREF lacks.
         """
         self._check(x, context, clip_fea)
         options = {} if transformer_options is None else transformer_options
@@ -159,7 +159,7 @@ class MagrefDiT(nn.Module):
         """Run one block, or what the host has put in its place."""
 
         def original(args: Options) -> Options:
-            inputs = {
+            inputs: dict[str, Any] = {
                 "e": args["vec"],
                 "freqs": args["pe"],
                 "context": args["txt"],
@@ -167,7 +167,8 @@ class MagrefDiT(nn.Module):
                 "transformer_options": args["transformer_options"],
             }
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                return {"img": checkpoint(block, args["img"], use_reentrant=False, **inputs)}
+                recompute = cast("Any", checkpoint.checkpoint)  # pyright: ignore[reportUnknownMemberType]
+                return {"img": recompute(block, args["img"], use_reentrant=False, **inputs)}
             return {"img": block(args["img"], **inputs)}
 
         replacements = args["transformer_options"].get("patches_replace", {}).get("dit", {})
@@ -177,7 +178,7 @@ class MagrefDiT(nn.Module):
         return replacement(args, {"original_block": original})["img"]
 
     def embed_time(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Timesteps (B,) or (B, T) -> e (B, T, D) for the head and e0 (B, T, 6, D) for the blocks, float32."""
+        """Timesteps (B,) or (B, T) -> e (B, T, D) for the head, e0 (B, T, 6, D) for the blocks; float32."""
         features = timestep_features(t.flatten(), self.freq_dim)
         e = self.time_embedding(features).unflatten(0, (len(t), -1))
         return e, self.time_projection(e).unflatten(-1, (6, self.dim))
@@ -248,7 +249,8 @@ class MagrefDiT(nn.Module):
             )
         if clip_fea is not None and clip_fea.shape[-1] != config.clip_dim:
             raise ShapeError(
-                f"the image tokens are {clip_fea.shape[-1]} channels wide, but the model takes {config.clip_dim}: "
+                f"the image tokens are {clip_fea.shape[-1]} channels wide, but the model takes "
+                f"{config.clip_dim}: "
                 "use the CLIP vision model ViT-H (clip_vision_h)"
             )
 
@@ -282,9 +284,11 @@ def fit_prompt(context: Tensor, text_len: int) -> Tensor:
     return F.pad(context, (0, 0, 0, text_len - num_rows)) if num_rows < text_len else context
 
 
-@lru_cache(maxsize=None)
+@cache
 def _warn_of_long_prompt(num_rows: int, text_len: int) -> None:
     # Cached: a run asks the model dozens of times with the same prompt.
     logger.warning(
-        "the prompt has %d tokens, but the model reads %d: the rest is cut off, shorten it", num_rows, text_len
+        "the prompt has %d tokens, but the model reads %d: the rest is cut off, shorten it",
+        num_rows,
+        text_len,
     )

@@ -1,8 +1,8 @@
 """Rotary position embedding over frames, rows and columns, in real numbers.
 
-A head's channels are taken in neighbouring pairs; the first pairs turn with the frame, the next with the row, the last with
-the column. The turns travel as one tensor of 2 x 2 rotation matrices, (B, L, 1, d / 2, 2, 2) float32, the form
-that ComfyUI's own Wan uses, so that nodes that bring their own turns and fused kernels both fit.
+A head's channels are taken in neighbouring pairs; the first pairs turn with the frame, the next with the row,
+the last with the column. The turns travel as one tensor of 2 x 2 rotation matrices, (B, L, 1, d / 2, 2, 2)
+float32, the form that ComfyUI's own Wan uses, so that nodes that bring their own turns and fused kernels fit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def rotations(positions: Tensor, dim: int, theta: float = THETA) -> Tensor:
     exponents = torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim
     angles = positions.to(device, torch.float64)[..., None] / theta**exponents
     cos, sin = angles.cos(), angles.sin()
-    matrices = torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))
+    matrices = torch.unflatten(torch.stack([cos, -sin, sin, cos], dim=-1), -1, (2, 2))
     return matrices.to(torch.float32).to(positions.device)
 
 
@@ -79,8 +79,8 @@ def grid_positions(
         grid: (T, H, W) in patches.
         steps: tokens along each axis if the grid is to be sampled more or less densely.
         start: position of the first frame.
-        options: `scale_t`, `scale_y`, `scale_x` stretch the axes about their first position and `shift_t`, `shift_y`,
-            `shift_x` move them (ComfyUI's ScaleROPE).
+        options: `scale_t`, `scale_y`, `scale_x` stretch the axes about their first position, and `shift_t`,
+            `shift_y`, `shift_x` move them (ComfyUI's ScaleROPE).
         device: where to put them.
 
     Returns:
@@ -105,6 +105,6 @@ def rotate(x: Tensor, freqs: Tensor) -> Tensor:
     Returns:
         Shape and dtype of `x`; computed in float32.
     """
-    pairs = x.to(freqs.dtype).unflatten(-1, (-1, 1, 2))  # (B, L, heads, d / 2, 1, 2)
+    pairs = torch.unflatten(x.to(freqs.dtype), -1, (-1, 1, 2))  # (B, L, heads, d / 2, 1, 2)
     turned = torch.addcmul(freqs[..., 0] * pairs[..., 0], freqs[..., 1], pairs[..., 1])
     return turned.flatten(-2).type_as(x)

@@ -73,21 +73,29 @@ def truncated_timestep(sigma: float) -> int:
 
 
 def carry_timesteps(schedule: Schedule) -> Tensor:
-    """Sigmas from which `truncated_timestep` recovers the schedule's timesteps.
+    """Sigmas from which the schedule's timesteps can be read off.
 
-    A host hands the DiT a sigma and no step number. Rounding to float32 may have carried the sigma over
-    the border between two timesteps; such a sigma is moved back by the smallest possible amount.
+    A host hands the DiT 1000 sigma, in float32, and no step number. Rounding may have carried the sigma or
+    the product over the border between two timesteps; such a sigma is moved back by the smallest amount.
 
     Args:
         schedule: as `flow_schedule` makes it.
 
     Returns:
-        (N + 1,) float32; equal to `schedule.sigmas`, or one unit in the last place beside it.
+        (N + 1,) float32; 1000 sigma without its fraction is the timestep, whether it is multiplied in float32
+        or in float64. Equal to `schedule.sigmas`, or one unit in the last place beside it (two at most).
     """
-    sigmas = schedule.sigmas[:-1]
-    told = (sigmas.double() * NUM_TIMESTEPS).long()
+    carried = schedule.sigmas[:-1]
+    for _ in range(2):  # the second round is for products that float32 still lifts to the border
+        carried = _moved(carried, schedule.timesteps)
+    return torch.cat([carried, schedule.sigmas[-1:]])
+
+
+def _moved(sigmas: Tensor, timesteps: Tensor) -> Tensor:
+    """Move those sigmas by one unit in the last place that tell another timestep."""
+    products = torch.stack([sigmas.double() * NUM_TIMESTEPS, (sigmas * NUM_TIMESTEPS).double()])
+    told = products.long()  # cuts the fraction off
     lower = torch.nextafter(sigmas, torch.zeros_like(sigmas))
     higher = torch.nextafter(sigmas, torch.full_like(sigmas, math.inf))
-    carried = torch.where(told > schedule.timesteps, lower, sigmas)
-    carried = torch.where(told < schedule.timesteps, higher, carried)
-    return torch.cat([carried, schedule.sigmas[-1:]])
+    sigmas = torch.where(told.amax(0) > timesteps, lower, sigmas)
+    return torch.where(told.amin(0) < timesteps, higher, sigmas)

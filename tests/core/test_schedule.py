@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import numpy as np
 import pytest
 import torch
@@ -55,11 +57,28 @@ def test_carried_sigmas_tell_the_official_timesteps_for_all_steps_and_shifts(sol
             schedule = flow_schedule(solver, num_steps, shift)
             carried = carry_timesteps(schedule)
             official = (official_levels(solver, num_steps, shift) * 1000).astype(np.int64)
-            assert [truncated_timestep(sigma) for sigma in carried[:-1].tolist()] == official.tolist()
-            moved += ulps_between(carried, schedule.sigmas).sum().item()
+            assert_told(carried[:-1], official.tolist())
             assert ulps_between(carried, schedule.sigmas).max() <= 1
             assert (carried.diff() < 0).all()
+            moved += ulps_between(carried, schedule.sigmas).sum().item()
     assert moved > 0  # otherwise nothing was proved
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_carried_sigma_tells_its_timestep_even_right_at_the_border(below):
+    borders = [border / 1000 for border in range(1, 1000)]
+    levels = [float(np.nextafter(level, 0)) for level in borders] if below else borders
+    timesteps = [border - below for border in range(1, 1000)]
+    sigmas = torch.tensor([*levels, 0.0], dtype=torch.float64).float()
+    carried = carry_timesteps(Schedule(sigmas=sigmas, timesteps=torch.tensor(timesteps)))
+    assert_told(carried[:-1], timesteps)
+    assert ulps_between(carried, sigmas).max() == (2 if below else 1)
+
+
+def assert_told(sigmas: torch.Tensor, timesteps: list[int]) -> None:
+    """The timesteps come out of the sigmas in float64, and as a host multiplies, in float32."""
+    assert [truncated_timestep(sigma) for sigma in sigmas.tolist()] == timesteps
+    assert (sigmas * 1000).floor().tolist() == timesteps
 
 
 def ulps_between(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ CLIP_CONFIG = {
     "num_hidden_layers": 3,
     "patch_size": 14,
     "hidden_act": "gelu",
+    "model_type": "clip_vision_model",
     "num_channels": 3,
     "projection_dim": 16,
 }

@@ -48,17 +48,17 @@ def sample(model, **changes):
     return MagrefSampler.execute(**{**values, **changes}).args[0]["samples"]
 
 
-def seen_timesteps(model):
-    """A clone of the model and the list that its DiT's timesteps will be written to."""
-    seen = []
+def watch(model):
+    """A clone of the model, and the list of (x, timestep) that its DiT will have been called with."""
+    calls, watched = [], model.clone()
+    forward = model.get_model_object("diffusion_model.forward_orig")
 
-    def note(executor, x, timestep, *args, **kwargs):
-        seen.append(timestep[0].item())
-        return executor(x, timestep, *args, **kwargs)
+    def note(x, t, *args, **kwargs):
+        calls.append((x.clone(), t[0].item()))
+        return forward(x, t, *args, **kwargs)
 
-    watched = model.clone()
-    watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_watch", note)
-    return watched, seen
+    watched.add_object_patch("diffusion_model.forward_orig", note)
+    return watched, calls
 
 
 @pytest.mark.parametrize("load", [models.our_model, models.native_model])
@@ -74,26 +74,19 @@ def test_one_node_equals_the_hosts_sampler_with_our_solver_and_schedule(load, so
 
 @pytest.mark.parametrize("load", [models.our_model, models.native_model])
 def test_the_dit_gets_whole_timesteps_unless_they_are_switched_off(load):
-    watched, seen = seen_timesteps(load())
-    sample(watched, solver="dpm++", steps=10)
-    whole = list(dict.fromkeys(seen))
-    assert whole == [1000, 964, 923, 874, 818, 750, 666, 562, 428, 249], "the official ones: 874 and 249, not 875 and 250"
-    seen.clear()
-    sample(watched, solver="dpm++", steps=10, whole_timesteps=False)
-    assert any(value != int(value) for value in seen)
+    watched, calls = watch(load())
+    sample(watched, solver="dpm++", steps=10, guidance_scale=1.0)
+    official = [1000, 964, 923, 874, 818, 750, 666, 562, 428, 249]  # not 875 and 250, where float64 falls just short
+    assert [timestep for _, timestep in calls] == official
+    calls.clear()
+    sample(watched, solver="dpm++", steps=3, guidance_scale=1.0, whole_timesteps=False)
+    assert any(timestep != int(timestep) for _, timestep in calls)
 
 
 def test_an_empty_latent_starts_from_noise_that_no_sigma_scales():
-    starts = []
-
-    def note(executor, x, *args, **kwargs):
-        starts.append(x[:, :16].clone())
-        return executor(x, *args, **kwargs)
-
-    watched = models.our_model().clone()
-    watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_watch", note)
+    watched, calls = watch(models.our_model())
     sample(watched, steps=1)
-    assert torch.equal(starts[0][:1], comfy.sample.prepare_noise(empty()["samples"], 7))
+    assert torch.equal(calls[0][0][:1, :16], comfy.sample.prepare_noise(empty()["samples"], 7))
 
 
 def test_the_seed_decides_and_nothing_else():
@@ -123,7 +116,7 @@ def test_an_interrupted_run_leaves_the_model_ready_for_the_next():
         return executor(*args, **kwargs)
 
     stopping = model.clone()
-    stopping.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_stop", stop)
+    stopping.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "stop", stop)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         sample(stopping)
     assert len(calls) == 3
@@ -133,16 +126,9 @@ def test_an_interrupted_run_leaves_the_model_ready_for_the_next():
 def test_noise_of_the_device_is_the_official_draw():
     generator = torch.Generator(comfy.model_management.get_torch_device()).manual_seed(7)
     official = torch.randn(LATENT_SIZE[1:], generator=generator, device=generator.device)
-    starts = []
-
-    def note(executor, x, *args, **kwargs):
-        starts.append(x[:, :16].clone())
-        return executor(x, *args, **kwargs)
-
-    watched = models.our_model().clone()
-    watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, "zz_watch", note)
+    watched, calls = watch(models.our_model())
     sample(watched, steps=1, noise="device")
-    assert torch.equal(starts[0][0], official.to(starts[0].device))
+    assert torch.equal(calls[0][0][0, :16], official.to(calls[0][0].device))
 
 
 @pytest.mark.parametrize(("start", "end"), [(3, 1000), (2, 2), (2, 1)])

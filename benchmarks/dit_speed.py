@@ -1,0 +1,235 @@
+"""Time and memory of one forward pass: our DiT against ComfyUI's own Wan model, both as host MODELs.
+
+python benchmarks/dit_speed.py [--device cpu|cuda] [--rounds N] [--folder FOLDER]
+
+Both get the same random weights and inputs, live in one process and take turns, in changing order. On a CPU
+the shape is dim 1024, 8 layers, 2000 tokens, float32; on a GPU it is the released 14B model in bfloat16 at
+832 x 480 with 81 frames, with fewer layers where two such models do not fit. A round in which other programs
+keep more than 8 % of a core busy is measured again. The floor is the time that the floating-point operations
+would take at the speed of a bare matrix product of the feed-forward's size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from scripts import ROOT
+from scripts.host import use_host_python
+from scripts.host_install import HostError
+
+# What needs torch is imported where it is used: before `use_host_python` this may be a Python without it.
+
+OURS, NATIVE = MODELS = ("ours", "native")
+TIME_LIMIT, MEMORY_LIMIT = 1.03, 1.02
+"""Of ours over native."""
+QUIET_CORES = 0.08
+MIB = 2**20
+
+
+def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
+    """All numbers of the report."""
+    from benchmarks import dit_models, machine
+
+    shape = dit_models.shape_for(device)
+    activations = {name: _activations_in_own_process(name) for name in MODELS} if device == "cpu" else {}
+    dit_models.enter_host(host, device)
+    rate = _matmul_flops_per_second(device)
+    weights = dit_models.random_weights(shape, device)
+    weight_bytes = sum(tensor.nbytes for tensor in weights.values())
+    forwards = {
+        name: dit_models.forward_of(load(weights, shape), shape, device)
+        for name, load in dit_models.LOADERS.items()
+    }
+    del weights
+    answers = {name: forward().cpu() for name, forward in forwards.items()}  # warms up as well
+    seconds, repeated = _take_turns(forwards, device, rounds)
+    if device == "cuda":
+        activations = {name: machine.peak_bytes(forward, device) for name, forward in forwards.items()}
+    config = shape.config
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": device,
+        "machine": machine.describe(device),
+        "comfyui": importlib.import_module("comfyui_version").__version__,
+        "attention": importlib.import_module("comfy.ldm.modules.attention").optimized_attention.__name__,
+        "shape": {
+            "dim": config.dim,
+            "ffn_dim": config.ffn_dim,
+            "num_heads": config.num_heads,
+            "num_layers": config.num_layers,
+            "latent": shape.latent,
+            "num_tokens": shape.num_tokens,
+            "dtype": str(shape.dtype).removeprefix("torch."),
+        },
+        "seconds": seconds,
+        "rounds_repeated": repeated,
+        "weight_bytes": weight_bytes,
+        "activation_bytes": activations,
+        "forward_flops": dit_models.forward_flops(shape),
+        "matmul_flops_per_second": rate,
+        "largest_difference": (answers[OURS] - answers[NATIVE]).abs().max().item(),
+    }
+
+
+def _take_turns(
+    forwards: dict[str, Callable[[], Any]], device: str, rounds: int
+) -> tuple[dict[str, list[float]], int]:
+    """Seconds of each model per round, and how many rounds were repeated because other programs were busy.
+
+    After twice as many repetitions as rounds the machine is taken as it is.
+    """
+    from benchmarks.machine import time_call
+
+    seconds: dict[str, list[float]] = {name: [] for name in forwards}
+    repeated = turn = 0
+    while len(seconds[OURS]) < rounds:
+        turn += 1
+        order = MODELS if turn % 2 else MODELS[::-1]
+        timings = {name: time_call(forwards[name], device) for name in order}
+        foreign = max(timing.foreign_cores for timing in timings.values())
+        print(
+            f"ours {timings[OURS].seconds:.3f} s  native {timings[NATIVE].seconds:.3f} s", end="", flush=True
+        )
+        if device == "cpu" and foreign > QUIET_CORES and repeated < 2 * rounds:
+            repeated += 1
+            print(f"  (again: others kept {foreign:.2f} cores busy)")
+            continue
+        print()
+        for name, timing in timings.items():
+            seconds[name].append(timing.seconds)
+    return seconds, repeated
+
+
+def _matmul_flops_per_second(device: str) -> float:
+    """The best rate of the feed-forward's bare matrix product."""
+    import torch
+
+    from benchmarks.dit_models import shape_for
+    from benchmarks.machine import time_call
+
+    shape = shape_for(device)
+    rows, inner, columns = shape.num_tokens, shape.config.dim, shape.config.ffn_dim
+    left = torch.randn(rows, inner, device=device, dtype=shape.dtype)
+    right = torch.randn(inner, columns, device=device, dtype=shape.dtype)
+    return (
+        2 * rows * inner * columns / min(time_call(lambda: left @ right, device).seconds for _ in range(20))
+    )
+
+
+def _activations_in_own_process(model: str) -> int | None:
+    """Bytes beyond the weights, in a fresh process where no memory freed earlier hides them."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--activations-of", model]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(answer.splitlines()[-1])
+
+
+def print_activations_of(model: str, host: Path) -> None:
+    """The other end of `_activations_in_own_process`."""
+    from benchmarks import dit_models
+    from benchmarks.machine import peak_bytes
+
+    shape = dit_models.CPU_SHAPE
+    dit_models.enter_host(host, "cpu")
+    patcher = dit_models.LOADERS[model](dit_models.random_weights(shape, "cpu"), shape)
+    print(json.dumps(peak_bytes(dit_models.forward_of(patcher, shape, "cpu"), "cpu")))
+
+
+def table(result: dict[str, Any]) -> str:
+    """The numbers as a Markdown table, and whether the ratios are within their limits."""
+    ours, native = (result["seconds"][name] for name in MODELS)
+    floor = result["forward_flops"] / result["matmul_flops_per_second"]
+    rows = [
+        _row("time, median", median(ours), median(native), ".3f", " s"),
+        _row("time, minimum", min(ours), min(native), ".3f", " s"),
+        _row("times the floor, median", median(ours) / floor, median(native) / floor, ".2f", ""),
+    ]
+    verdicts = [_verdict("time", median(ours) / median(native), TIME_LIMIT)]
+    activations = [result["activation_bytes"][name] for name in MODELS]
+    if None in activations:
+        verdicts.append("peak memory not measured: only Linux and CUDA tell it")
+    else:
+        peaks = [(result["weight_bytes"] + activation) / MIB for activation in activations]
+        beyond = [activation / MIB for activation in activations]
+        rows.append(_row("peak memory", peaks[0], peaks[1], ".0f", " MiB"))
+        rows.append(_row("peak memory without weights", beyond[0], beyond[1], ".0f", " MiB"))
+        verdicts.append(_verdict("peak memory", peaks[0] / peaks[1], MEMORY_LIMIT))
+    header = ["| | ours | native | ours / native |", "| --- | ---: | ---: | ---: |"]
+    return "\n".join([*header, *rows, "", "; ".join(verdicts) + "."])
+
+
+def _row(label: str, ours: float, native: float, form: str, unit: str) -> str:
+    return f"| {label} | {ours:{form}}{unit} | {native:{form}}{unit} | {ours / native:.3f} |"
+
+
+def _verdict(what: str, ratio: float, limit: float) -> str:
+    return f"{what} {ratio:.3f}, limit {limit}: {'within' if ratio <= limit else 'MISSED'}"
+
+
+def report(result: dict[str, Any]) -> str:
+    """The whole report in Markdown."""
+    shape, rounds, device = result["shape"], len(result["seconds"][OURS]), result["device"]
+    rate, flops = result["matmul_flops_per_second"], result["forward_flops"]
+    latent = " x ".join(str(size) for size in shape["latent"])
+    lines = [
+        f"# DiT speed on {device}, {result['date']}",
+        "",
+        f"One forward pass through ComfyUI {result['comfyui']} with attention `{result['attention']}`; "
+        "both models have the same random weights and inputs.",
+        "",
+        table(result),
+        "",
+        f"- Shape: dim {shape['dim']}, feed-forward {shape['ffn_dim']}, {shape['num_heads']} heads, "
+        f"{shape['num_layers']} layers, {latent} latents = {shape['num_tokens']} tokens, {shape['dtype']}.",
+        f"- {rounds} rounds in turns; {result['rounds_repeated']} disturbed by other programs were repeated.",
+        f"- Floor: {flops / rate:.3f} s, {flops / 1e12:.3f} TFLOP at {rate / 1e12:.3f} TFLOP/s.",
+        f"- Largest difference of the two answers: {result['largest_difference']:.1e}.",
+        f"- Machine: {', '.join(f'{key} {value}' for key, value in result['machine'].items())}.",
+        "",
+        f"Again: `python benchmarks/dit_speed.py --device {device} --rounds {rounds}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, print, and write the report."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    parser.add_argument("--rounds", type=int, default=9, help="timed passes of each model")
+    parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
+    parser.add_argument("--activations-of", choices=MODELS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    host = use_host_python().source
+    if arguments.activations_of:
+        print_activations_of(arguments.activations_of, host)
+        return
+    import torch
+
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    result = measure(device, arguments.rounds, host)
+    print(f"\n{table(result)}")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    file = arguments.folder / f"{result['date']}-dit-speed-{device}"
+    file.with_suffix(".md").write_text(report(result), encoding="utf-8")
+    file.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten: {file.with_suffix('.md').name} and .json in {arguments.folder}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HostError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -1,0 +1,342 @@
+"""Weight files of the DiT: what is in them, whether it fits, and what is wrong if not.
+
+Everything but `check_finite` and `load_dit` looks at names and shapes alone, so that no weight is read.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .attention import Backend
+from .config import DiTConfig
+from .families import Shapes, refuse_other_models
+from .model import MagrefDiT
+from .naming import upstream_names
+
+HEAD_DIM = 128
+"""Channels of a head in every Wan model; the weights do not tell."""
+
+INDEX_SUFFIX = ".index.json"
+
+SMALL_WEIGHT = 2**19
+"""`check_finite` looks at tensors of up to so many elements."""
+
+_QUANTISATION_SUFFIXES = (
+    ".comfy_quant",
+    ".weight_scale",
+    ".weight_scale_2",
+    ".input_scale",
+    ".pre_quant_scale",
+    ".scale_weight",
+    ".scale_input",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """What the headers of a model's files say."""
+
+    label: str
+    """How messages call it: the name of the chosen file."""
+    files: tuple[Path, ...]
+    """One safetensors file, or all shards."""
+    shapes: dict[str, tuple[int, ...]]
+    """Name as in the files -> shape."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """How a set of weights fits the model."""
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    wrong_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    """Name, shape given, shape needed."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the headers of a model.
+
+    Args:
+        path: a safetensors file, or the `.safetensors.index.json` of a sharded one with its shards beside it.
+
+    Returns:
+        Files, names and shapes.
+
+    Raises:
+        CheckpointError: a file is missing, empty, cut off or no safetensors file, or the index is broken.
+    """
+    files = _shards(path) if path.name.endswith(INDEX_SUFFIX) else (path,)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        shapes |= _header(file)
+    if not shapes:
+        raise CheckpointError(f"{path.name} holds no weights: download it again")
+    return Checkpoint(label=path.name, files=files, shapes=shapes)
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    if not index.is_file():
+        raise CheckpointError(f"{index.name} does not exist: choose another file")
+    try:
+        listing: Any = json.loads(index.read_text(encoding="utf-8"))
+        names = sorted({str(name) for name in listing["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index.name} is not the index of a sharded model (no weight_map in it): download it again"
+        ) from error
+    if any(Path(name).name != name or "\\" in name for name in names):
+        raise CheckpointError(
+            f"{index.name} names shards in other folders: put them beside it and name them bare"
+        )
+    files = tuple(index.parent / name for name in names)
+    absent = [file.name for file in files if not file.is_file()]
+    if absent:
+        raise CheckpointError(
+            f"{index.name} needs {len(files)} shards, but {len(absent)} of them are not in its folder "
+            f"({_few(absent)}): download them next to it"
+        )
+    return files
+
+
+def _header(file: Path) -> dict[str, tuple[int, ...]]:
+    if not file.is_file():
+        raise CheckpointError(f"{file.name} does not exist: choose another file")
+    try:
+        with _open(file) as weights:
+            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_diagnosis(file)) from error
+
+
+def _diagnosis(file: Path) -> str:
+    """One sentence on why a file is no readable safetensors file."""
+    size = file.stat().st_size
+    if size == 0:
+        return f"{file.name} is empty (0 bytes): download it again"
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        header = stream.read(min(length, size))
+    if start.startswith(b"GGUF"):
+        return f"{file.name} is a GGUF file: load it with Unet Loader (GGUF) of ComfyUI-GGUF instead"
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return f"{file.name} is a PyTorch pickle, which may run code: choose a .safetensors file"
+    if start.startswith((b"<", b"version ")):
+        return (
+            f"{file.name} is a web page or a Git LFS pointer instead of the model: download the file itself"
+        )
+    needed = _needed_size(header, length)
+    if needed is not None and size < needed:
+        return f"{file.name} is cut off ({size:,} of {needed:,} bytes): download it again"
+    return f"{file.name} is not a readable safetensors file: download it again"
+
+
+def _needed_size(header: bytes, length: int) -> int | None:
+    """Bytes of the whole file, as its header tells; None if there is no header."""
+    if not header.startswith(b"{"):
+        return None
+    if len(header) < length:
+        return 8 + length
+    try:
+        entries: dict[str, Any] = json.loads(header)
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return 8 + length + max(ends, default=0)
+
+
+def infer_config(shapes: Shapes, *, label: str) -> DiTConfig:
+    """Read the shape of the model off its weights.
+
+    Biases, norms and tables are asked rather than matrices, which a quantised file may hold packed.
+
+    Args:
+        shapes: upstream names and shapes.
+        label: how messages call the file.
+
+    Returns:
+        The config.
+
+    Raises:
+        CheckpointError: a weight that tells the shape is missing, or the shape is none of a Wan model.
+    """
+    try:
+        dim = shapes["head.modulation"][-1]
+        patch_volume = 4
+        config: dict[str, Any] = {
+            "dim": dim,
+            "ffn_dim": shapes["blocks.0.ffn.0.bias"][0],
+            "num_layers": 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")),
+            "in_dim": shapes["patch_embedding.weight"][1],
+            "out_dim": shapes["head.head.bias"][0] // patch_volume,
+            "clip_dim": shapes["img_emb.proj.0.bias"][0],
+        }
+    except KeyError as error:
+        raise CheckpointError(
+            f"{label} lacks the weight {error.args[0]} of the MAGREF DiT, so it is one shard or incomplete: "
+            f"choose the {INDEX_SUFFIX} file of the shards, or download it again"
+        ) from error
+    if dim % HEAD_DIM:
+        raise CheckpointError(
+            f"{label} has {dim} channels, but Wan models have a multiple of {HEAD_DIM}: choose another file"
+        )
+    for name, field in (("text_embedding.0.weight", "text_dim"), ("time_embedding.0.weight", "freq_dim")):
+        if name in shapes and not _is_quantised(name, shapes):
+            config[field] = shapes[name][1]
+    return DiTConfig(num_heads=dim // HEAD_DIM, **config)
+
+
+def compare_weights(shapes: Shapes, config: DiTConfig) -> Fit:
+    """Set the weights of a file against those of the model; quantised matrices are not measured."""
+    needed = {
+        name: tuple(value.shape)
+        for name, value in MagrefDiT(config, Backend(device="meta")).state_dict().items()
+    }
+    measured = [name for name in needed if name in shapes and not _is_quantised(name, shapes)]
+    return Fit(
+        missing=tuple(name for name in needed if name not in shapes),
+        unexpected=tuple(
+            name
+            for name in shapes
+            if name not in needed and not name.endswith((*_QUANTISATION_SUFFIXES, "scaled_fp8"))
+        ),
+        wrong_shape=tuple(
+            (name, shapes[name], needed[name]) for name in measured if shapes[name] != needed[name]
+        ),
+    )
+
+
+def check_fit(fit: Fit, *, label: str) -> None:
+    """Refuse weights that would leave the model incomplete; unexpected ones are the caller's to mention.
+
+    Raises:
+        CheckpointError: weights are missing or of another shape.
+    """
+    if fit.missing:
+        raise CheckpointError(
+            f"{label} lacks {len(fit.missing)} weights of the MAGREF DiT ({_few(list(fit.missing))}): "
+            "download it again or choose another file"
+        )
+    if fit.wrong_shape:
+        name, given, needed = fit.wrong_shape[0]
+        raise CheckpointError(
+            f"{label} has {len(fit.wrong_shape)} weights of the wrong shape, such as {name} with {given} "
+            f"instead of {needed}: choose a MAGREF checkpoint"
+        )
+
+
+def examine(shapes: Shapes, *, label: str) -> tuple[DiTConfig, Fit]:
+    """All checks that need no weight, in the order in which their messages help most.
+
+    Args:
+        shapes: upstream names and shapes.
+        label: how messages call the file.
+
+    Returns:
+        The config, and how the weights fit it (nothing missing, nothing of the wrong shape).
+
+    Raises:
+        CheckpointError: another kind of file, or weights missing or of the wrong shape.
+    """
+    refuse_other_models(shapes, label=label)
+    config = infer_config(shapes, label=label)
+    fit = compare_weights(shapes, config)
+    check_fit(fit, label=label)
+    return config, fit
+
+
+def check_finite(weights: Mapping[str, Tensor], *, label: str) -> None:
+    """Refuse weights with NaN or infinite values.
+
+    Reading a 14B model through would take minutes, so only tensors of up to `SMALL_WEIGHT` elements are
+    looked at: norms, biases, modulation and head, 0.03 % of the bytes. A training run that diverged or a
+    broken conversion shows there; a single spoiled matrix does not.
+
+    Args:
+        weights: by any names; quantised ones are skipped.
+        label: how messages call the file.
+
+    Raises:
+        CheckpointError: some value is not finite.
+    """
+    spoiled = [
+        name
+        for name, weight in weights.items()
+        if type(weight) in (Tensor, torch.nn.Parameter)
+        and weight.is_floating_point()
+        and weight.numel() <= SMALL_WEIGHT
+        and not weight.float().isfinite().all()
+    ]
+    if spoiled:
+        raise CheckpointError(
+            f"{label} has weights that are not finite numbers, {len(spoiled)} at least ({_few(spoiled)}): "
+            "download it again or choose another file"
+        )
+
+
+def load_dit(path: Path, backend: Backend | None = None) -> MagrefDiT:
+    """Load the DiT without a host.
+
+    Args:
+        path: as for `read_checkpoint`; files quantised with scales need the host's layers and are refused.
+        backend: what to build it with; matrices are converted to its dtype.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        CheckpointError: see `read_checkpoint`, `examine` and `check_finite`.
+    """
+    checkpoint = read_checkpoint(path)
+    names = upstream_names(checkpoint.shapes)
+    shapes = {upstream: checkpoint.shapes[name] for name, upstream in names.items()}
+    if any(_is_quantised(name, shapes) for name in shapes):
+        raise CheckpointError(
+            f"{path.name} is quantised with scales: load it in ComfyUI, or choose a bf16 file"
+        )
+    config, fit = examine(shapes, label=checkpoint.label)
+    backend = Backend() if backend is None else backend
+    model = MagrefDiT(config, replace(backend, device="meta"))
+    dtypes = {name: value.dtype for name, value in model.state_dict().items()}
+    weights = {
+        names[name]: weight.to(device=backend.device, dtype=dtypes[names[name]])
+        for name, weight in _weights(checkpoint.files)
+        if name in names and names[name] not in fit.unexpected
+    }
+    check_finite(weights, label=checkpoint.label)
+    model.load_state_dict(weights, assign=True)
+    return model.eval()
+
+
+def _weights(files: tuple[Path, ...]) -> Iterator[tuple[str, Tensor]]:
+    for file in files:
+        with _open(file) as weights:
+            for name in weights.keys():  # noqa: SIM118
+                yield name, weights.get_tensor(name)
+
+
+def _open(file: Path) -> Any:
+    """The reader of safetensors, which has no types of its own."""
+    opener: Any = safetensors.safe_open  # pyright: ignore[reportUnknownMemberType]
+    return opener(file, framework="pt")
+
+
+def _is_quantised(name: str, shapes: Shapes) -> bool:
+    layer = name.rpartition(".")[0]
+    return name.endswith(".weight") and any(layer + suffix in shapes for suffix in _QUANTISATION_SUFFIXES)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

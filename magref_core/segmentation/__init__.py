@@ -1,0 +1,1 @@
+"""Cut-outs: which pixels of a picture belong to its subject. One file per back-end."""

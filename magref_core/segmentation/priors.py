@@ -1,0 +1,221 @@
+"""Where in a picture its subject probably is: from the kind, a face, a plain background and the colours.
+
+All functions work on small pictures, since they only start a segmentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..canvas.references import Kind
+from .arrays import Array, clip, load_opencv
+
+LOWEST, HIGHEST = 0.02, 0.95
+"""Bounds of what a place in the picture alone can say."""
+
+_PLAIN_DISTANCE = 14.0
+"""Of 8-bit Lab colours that pass for the same background."""
+
+_PLAIN_SHARE = {"person": 0.5, "object": 0.6}
+"""Share of the border, where it lies outside the subject's outline, that must have one colour."""
+
+_BINS = 16
+"""Of the colour histograms, along each axis of Lab."""
+
+_COLOUR_ROUNDS = 4
+_COLOUR_WEIGHT = 3.0
+"""The most that colour can add to, or take from, the log odds of a place."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prior:
+    """What is known before segmenting."""
+
+    probability: Array
+    """(h, w) in 0..1 of belonging to the subject."""
+    subject: Array
+    """(h, w); certainly on the subject."""
+    background: Array
+    """(h, w); certainly beside it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ellipse:
+    """A face; everything as a share of the picture's width (x) or height (y)."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+
+
+def subject_prior(image: Array, kind: Kind) -> Prior:
+    """Guess where the subject is.
+
+    A person is a head, found by the colour of skin, above a body. Anything else is near the centre. A plain
+    background is recognised by the border of the picture. Colours then decide between places: those of the
+    probable subject against those of the probable background, a few times over.
+
+    Args:
+        image: (h, w, 3), RGB; a few hundred pixels a side.
+        kind: of the reference; a background has no subject and is treated like an object.
+
+    Returns:
+        The prior.
+    """
+    score, core = _person_outline(image) if kind == "person" else _object_outline(image)
+    places: Array = clip(_sigmoid(5 * score), LOWEST, HIGHEST)
+    lab: Array = load_opencv().cvtColor(image, load_opencv().COLOR_RGB2LAB)
+    is_person = kind == "person"
+    fixed = core if is_person else np.zeros_like(core)
+    plain = plain_background(lab, places, fixed, _PLAIN_SHARE["person" if is_person else "object"])
+    if plain.any():
+        places = np.where(plain, LOWEST, np.maximum(places, 0.6 if is_person else 0.8)).astype(np.float32)
+    return Prior(probability=_with_colours(lab, places), subject=core & ~plain, background=plain)
+
+
+def find_face(image: Array) -> Ellipse | None:
+    """The largest patch of skin in the middle of the upper half, as an ellipse.
+
+    Skin of any tone has similar chroma; its brightness is ignored but for near-black.
+
+    Args:
+        image: (h, w, 3), RGB.
+
+    Returns:
+        The ellipse with the moments of the patch, or None if there is hardly any skin.
+    """
+    cv2 = load_opencv()
+    skin = _skin(image)
+    side = max(3, min(skin.shape) // 40) | 1
+    skin = cv2.morphologyEx(skin, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    count, labels = cv2.connectedComponents(skin)
+    y, x = _places(skin.shape)
+    central = np.exp(-(((x - 0.5) / 0.3) ** 2) - ((y - 0.38) / 0.3) ** 2)
+    scores = np.bincount(labels.ravel(), central.ravel(), count)
+    scores[0] = 0
+    patch = labels == scores.argmax()
+    if not scores.any() or patch.mean() < 0.004:
+        return None
+    weights = patch * central / scores.max()
+    centre_x, centre_y = float((weights * x).sum()), float((weights * y).sum())
+    return Ellipse(
+        x=centre_x,
+        y=centre_y,
+        half_width=2 * float((weights * (x - centre_x) ** 2).sum()) ** 0.5,
+        half_height=2 * float((weights * (y - centre_y) ** 2).sum()) ** 0.5,
+    )
+
+
+def plain_background(lab: Array, places: Array, subject: Array, share: float) -> Array:
+    """What is connected to the border of the picture in the colour that prevails there.
+
+    Args:
+        lab: (h, w, 3), 8-bit Lab.
+        places: (h, w) in 0..1; the border counts where this is small.
+        subject: (h, w); never background.
+        share: of that border which must have the colour.
+
+    Returns:
+        (h, w); empty if no colour prevails.
+    """
+    colours = lab.astype(np.float32)
+    border = _border(places.shape) & (places < 0.3)
+    samples = colours[border]
+    nothing: Array = np.zeros(places.shape, np.bool_)
+    if len(samples) < sum(places.shape) // 8:
+        return nothing
+    candidates = samples[:: max(1, len(samples) // 64)]
+    followers = [_close(samples, candidate) for candidate in candidates]
+    prevailing = samples[max(followers, key=np.count_nonzero)].mean(0)
+    if _close(samples, prevailing).mean() < share:
+        return nothing
+    same = (_close(colours, prevailing) & ~subject).astype(np.uint8)
+    _, labels = load_opencv().connectedComponents(same, connectivity=4)
+    connected = np.unique(labels[border])
+    return np.isin(labels, connected[connected > 0])
+
+
+def _person_outline(image: Array) -> tuple[Array, Array]:
+    """How far inside the outline of head and body each place is, and what surely is.
+
+    Returns:
+        score, (h, w): 1 at the centre, 0 on the outline, negative outside; core, (h, w).
+    """
+    y, x = _places(image.shape[:2])
+    height, width = image.shape[:2]
+    face = find_face(image) or Ellipse(x=0.5, y=0.38, half_width=0.2, half_height=0.26 * width / height)
+    across = np.abs(x - face.x) / max(face.half_width, 0.02)  # in half faces
+    down = (y - face.y) / max(face.half_height, 0.02)
+    head = 1 - np.hypot(across / 1.45, (down + 0.25) / 1.65)
+    half_body = 1 + 1.6 * clip((down - 0.9) / 1.2, 0, 1) + 0.3 * clip(down - 2.1, 0, 3)
+    body = np.where(down > 0.6, (half_body - across) / 1.5, -2)
+    in_face = np.hypot(across / 0.65, (down + 0.1) / 0.95) < 1
+    in_chest = (across < 0.45) & (down > 0.9) & (down < 5)
+    return np.maximum(head, body).astype(np.float32), in_face | in_chest
+
+
+def _object_outline(image: Array) -> tuple[Array, Array]:
+    """As `_person_outline`, for a thing in the middle of the picture."""
+    y, x = _places(image.shape[:2])
+    distance = np.hypot(x - 0.5, y - 0.5)
+    return (1 - distance / 0.45).astype(np.float32), distance < 0.06
+
+
+def _with_colours(lab: Array, places: Array) -> Array:
+    """Weigh the colours of probable subject and background against each other, given the places."""
+    cv2 = load_opencv()
+    prior = np.log(places / (1 - places))
+    cells = (lab.astype(np.int32) * _BINS) // 256
+    indices = (cells[..., 0] * _BINS + cells[..., 1]) * _BINS + cells[..., 2]
+    probability = places
+    for _ in range(_COLOUR_ROUNDS):
+        subject = _histogram(indices, clip(probability - 0.6, 0, 1))
+        background = _histogram(indices, clip(0.4 - probability, 0, 1))
+        evidence = cv2.blur(np.log(subject[indices] / background[indices]).astype(np.float32), (5, 5))
+        probability = _sigmoid(prior + clip(evidence, -_COLOUR_WEIGHT, _COLOUR_WEIGHT))
+    return probability
+
+
+def _histogram(indices: Array, weights: Array) -> Array:
+    """Weighted frequencies of the colour cells, smoothed over neighbours, never 0; (cells,)."""
+    counts: Array = np.bincount(indices.ravel(), weights.ravel(), _BINS**3)
+    counts = np.reshape(counts, (_BINS, _BINS, _BINS))
+    for axis in range(3):
+        padded = np.pad(counts, [(1, 1) if other == axis else (0, 0) for other in range(3)])
+        lower, middle, upper = (np.take(padded, range(start, start + _BINS), axis) for start in range(3))
+        counts = 0.25 * lower + 0.5 * middle + 0.25 * upper
+    return (counts / max(counts.sum(), 1e-6) + 1e-5).ravel().astype(np.float32)
+
+
+def _skin(image: Array) -> Array:
+    """(h, w) in {0, 1}; 1 where the chroma is that of skin."""
+    cv2 = load_opencv()
+    smooth = cv2.GaussianBlur(image, (0, 0), 2)
+    luma, red, blue = np.moveaxis(cv2.cvtColor(smooth, cv2.COLOR_RGB2YCrCb).astype(np.int32), -1, 0)
+    reddish = (red > 134) & (red < 176) & (red - blue > 8)
+    return (reddish & (blue > 80) & (blue < 128) & (luma > 40)).astype(np.uint8)
+
+
+def _close(colours: Array, colour: Array) -> Array:
+    return np.linalg.norm(colours - colour, axis=-1) < _PLAIN_DISTANCE
+
+
+def _border(shape: tuple[int, ...]) -> Array:
+    inner: Array = np.zeros(shape, np.bool_)
+    inner[1:-1, 1:-1] = True
+    return ~inner
+
+
+def _places(shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Pixel centres as shares of height and width: y, (h, 1), and x, (1, w)."""
+    height, width = shape
+    y = ((np.arange(height, dtype=np.float32) + 0.5) / height)[:, None]
+    x = ((np.arange(width, dtype=np.float32) + 0.5) / width)[None]
+    return y, x
+
+
+def _sigmoid(log_odds: Array) -> Array:
+    return (1 / (1 + np.exp(-log_odds))).astype(np.float32)

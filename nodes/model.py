@@ -1,0 +1,238 @@
+"""The DiT as a genuine host MODEL: host layers, kernels, hooks and memory management around the core's model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import comfy.ldm.common_dit
+import comfy.ldm.flux.math
+import comfy.ldm.modules.attention
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_prefetch
+import comfy.ops
+import comfy.patcher_extension
+import comfy.supported_models
+import comfy.utils
+import torch
+from torch import Tensor, nn
+
+from ..magref_core.dit.attention import Backend
+from ..magref_core.dit.checkpoint import check_finite, examine, read_checkpoint
+from ..magref_core.dit.config import DiTConfig
+from ..magref_core.dit.model import MagrefDiT, fit_prompt
+from ..magref_core.dit.naming import upstream_names
+
+logger = logging.getLogger(__name__)
+
+OFFICIAL_SHIFT = 3.0
+
+
+def host_attention(
+    q: Tensor, k: Tensor, v: Tensor, *, heads: int, transformer_options: dict[str, Any]
+) -> Tensor:
+    # Looked up at each call: the host and other packs rebind it.
+    attention = comfy.ldm.modules.attention.optimized_attention
+    return attention(q, k, v, heads=heads, transformer_options=transformer_options)
+
+
+def host_rotate(x: Tensor, freqs: Tensor) -> Tensor:
+    return comfy.ldm.flux.math.apply_rope1(x, freqs)
+
+
+class HostMagrefDiT(MagrefDiT):
+    """The core's DiT with the host's layers and kernels, wrappers and prefetch; nothing of the method."""
+
+    def __init__(self, *, device=None, dtype=None, operations=None, **unet_config):
+        shape = {
+            field.name: unet_config[field.name] for field in fields(DiTConfig) if field.name in unet_config
+        }
+        backend = Backend(
+            operations=nn if operations is None else operations,
+            attention=host_attention,
+            rotate=host_rotate,
+            device=device,
+            dtype=dtype,
+        )
+        super().__init__(DiTConfig(**shape), backend)
+        # Nodes that replace `forward_orig` feed these float32 layers in the compute dtype, as they may on native Wan.
+        for layer in (*self.time_embedding, *self.time_projection, self.head.head):
+            if hasattr(layer, "comfy_cast_weights"):
+                layer.comfy_cast_weights = True
+
+    def forward(
+        self, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
+    ):
+        options = {} if transformer_options is None else transformer_options
+        extension = comfy.patcher_extension
+        wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, options)
+        executor = extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        return executor.execute(x, timestep, context, clip_fea, time_dim_concat, options, **kwargs)
+
+    def _forward(
+        self, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
+    ):
+        """As native Wan does: odd sizes are padded and cut off again; `time_dim_concat` adds frames at the end."""
+        t, h, w = x.shape[2:]
+        parts = [x] if time_dim_concat is None else [x, time_dim_concat]
+        x = torch.cat(
+            [comfy.ldm.common_dit.pad_to_patch_size(part, self.patch_size) for part in parts], dim=2
+        )
+        freqs = self.rope_encode(*x.shape[2:], device=x.device, transformer_options=transformer_options)
+        out = self.forward_orig(
+            x, timestep, context, clip_fea, freqs=freqs, transformer_options=transformer_options, **kwargs
+        )
+        return out[:, :, :t, :h, :w]
+
+    def each_block(self, device, options) -> Iterator[tuple[int, nn.Module]]:
+        """Fetch the weights of the next block while this one computes."""
+        prefetch = comfy.model_prefetch
+        queue = prefetch.make_prefetch_queue(list(self.blocks), device, options)
+        for index, block in enumerate(self.blocks):
+            prefetch.prefetch_queue_pop(queue, device, block)
+            yield index, block
+        prefetch.prefetch_queue_pop(queue, device, None)
+
+
+def middle_frame(latents: Tensor) -> Tensor:
+    """(B, C, T, h, w) -> (B, C, 1, h, w)."""
+    middle = latents.shape[2] // 2
+    return latents[:, :, middle : middle + 1]
+
+
+class MagrefLatents(comfy.latent_formats.Wan21):
+    """Wan latents whose preview shows the video: the host shows frame 0, where MAGREF has the canvas."""
+
+    latent_rgb_factors_reshape = staticmethod(middle_frame)
+
+    def __init__(self):
+        super().__init__()
+        # The previewer behind this name would decode frame 0 as well.
+        self.taesd_decoder_name = None
+
+
+class MagrefConfig(comfy.supported_models.WAN21_I2V):
+    latent_format = MagrefLatents
+    sampling_settings = {"shift": OFFICIAL_SHIFT}  # noqa: RUF012
+    # The host takes the first one that the device does well; MAGREF was trained in bf16.
+    supported_inference_dtypes = [torch.bfloat16, torch.float16, torch.float32]  # noqa: RUF012
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return MagrefBaseModel(self, device=device)
+
+
+# Nodes of other packs take a model for image-to-video by this name.
+MagrefConfig.__name__ = "WAN21_I2V_MAGREF"
+
+
+class MagrefBaseModel(comfy.model_base.WAN21):
+    """The host's Wan I2V model around our DiT."""
+
+    def __init__(self, model_config, model_type=comfy.model_base.ModelType.FLOW, device=None):
+        # Past WAN21, which would build the native DiT; the host derives its own variants in this way.
+        super(comfy.model_base.WAN21, self).__init__(
+            model_config, model_type, device=device, unet_model=HostMagrefDiT
+        )
+        self.image_to_video = True
+
+    def extra_conds(self, **kwargs):
+        text = kwargs.get("cross_attn")
+        if text is not None:
+            # Of equal length, prompt and negative prompt share one forward.
+            kwargs["cross_attn"] = fit_prompt(text, self.diffusion_model.text_len)
+        return super().extra_conds(**kwargs)
+
+
+def load_magref_dit(file: str, model_options: dict[str, Any] | None = None, disable_dynamic: bool = False):
+    """Load the DiT as a ModelPatcher.
+
+    Args:
+        file: a safetensors file or the index of a sharded model.
+        model_options: `dtype`, `fp8_optimizations`, `custom_operations`, `load_device`, `offload_device` as for
+            `comfy.sd.load_diffusion_model`.
+        disable_dynamic: asked by the host where it needs a model without dynamic VRAM.
+
+    Raises:
+        CheckpointError: the file is not a whole MAGREF DiT.
+    """
+    checkpoint = read_checkpoint(Path(file))
+    weights, metadata = {}, {}
+    for part in checkpoint.files:
+        shard, shard_metadata = comfy.utils.load_torch_file(str(part), return_metadata=True)
+        weights.update(shard)
+        metadata.update(shard_metadata or {})
+    patcher = build_magref_dit(
+        weights,
+        label=checkpoint.label,
+        metadata=metadata,
+        model_options=model_options,
+        disable_dynamic=disable_dynamic,
+    )
+    patcher.cached_patcher_init = (load_magref_dit, (file, model_options))
+    return patcher
+
+
+def build_magref_dit(weights, *, label, metadata=None, model_options=None, disable_dynamic=False):
+    """`load_magref_dit` for weights that are at hand."""
+    options = model_options or {}
+    load_device = options.get("load_device", comfy.model_management.get_torch_device())
+    offload_device = options.get("offload_device", comfy.model_management.unet_offload_device())
+    if options.get("custom_operations") is None:
+        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
+    names = upstream_names(weights)
+    weights = {names[name]: weight for name, weight in weights.items() if name in names}
+    if options.get("custom_operations") is None:
+        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata={})
+    shape, fit = examine({name: tuple(weight.shape) for name, weight in weights.items()}, label=label)
+    check_finite(weights, label=label)
+    if fit.unexpected:
+        logger.warning(
+            "%s has %d weights that the DiT does not know: %s", label, len(fit.unexpected), fit.unexpected[:3]
+        )
+        weights = {name: weight for name, weight in weights.items() if name not in fit.unexpected}
+
+    config = _config(shape, weights, options, load_device)
+    num_weights = comfy.utils.calculate_parameters(weights)
+    model = config.get_model(weights, "")
+    patcher_class = (
+        comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    )
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    if not comfy.model_management.is_device_cpu(offload_device):
+        model.to(offload_device)
+    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
+    logger.info(
+        "MAGREF DiT from %s: %d blocks of width %d, %.2f billion weights as %s, computing in %s",
+        label,
+        shape.num_layers,
+        shape.dim,
+        num_weights / 1e9,
+        model.get_dtype(),
+        model.get_dtype_inference(),
+    )
+    return patcher
+
+
+def _config(shape: DiTConfig, weights, options, load_device) -> MagrefConfig:
+    """The host's description of the model: shape, quantisation, dtypes, layers."""
+    config = MagrefConfig({"image_model": "wan2.1", "model_type": "i2v", **asdict(shape)})
+    config.quant_config = comfy.utils.detect_layer_quantization(weights, "")
+    quantised = config.quant_config is not None
+    supported = config.supported_inference_dtypes
+    dtype = options.get("dtype") or comfy.model_management.unet_dtype(
+        model_params=comfy.utils.calculate_parameters(weights),
+        supported_dtypes=supported,
+        weight_dtype=None if quantised else comfy.utils.weight_dtype(weights),
+    )
+    manual_cast = comfy.model_management.unet_manual_cast(
+        None if quantised else dtype, load_device, supported
+    )
+    config.set_inference_dtype(dtype, manual_cast, device=load_device)
+    config.custom_operations = options.get("custom_operations")
+    config.optimizations["fp8"] = bool(options.get("fp8_optimizations", False))
+    return config

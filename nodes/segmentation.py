@@ -1,0 +1,135 @@
+"""Step 2: references get cut-outs, so that what surrounds a subject in its picture stays out of the video."""
+
+from __future__ import annotations
+
+import logging
+
+import comfy.model_management
+import comfy.utils
+from comfy_api.latest import io, ui
+
+from ..magref_core.canvas.compose import compose_canvas
+from ..magref_core.canvas.layout import arrange, grid_for
+from ..magref_core.canvas.references import Reference
+from ..magref_core.errors import MagrefError
+from ..magref_core.segmentation.alpha import OwnAlpha
+from ..magref_core.segmentation.cleanup import Cleanup
+from ..magref_core.segmentation.cutout import Segmenter, cut_out
+from ..magref_core.segmentation.given import GivenMask
+from ..magref_core.segmentation.grabcut import GrabCut
+from . import host
+from .types import References
+
+logger = logging.getLogger(__name__)
+
+METHODS = ("auto", "transparency", "grabcut", "mask")
+THUMBNAIL = 192
+GREY = (96, 96, 96)
+
+
+class AutoMaskSubject(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagrefAutoMaskSubject",
+            display_name="MAGREF Auto Mask Subject",
+            category="MAGREF/references",
+            description="Cuts the subjects out of their pictures and shows the result. Needs no weights. "
+            "Backgrounds stay whole.",
+            search_aliases=["magref", "cut out", "background removal", "segmentation", "grabcut"],
+            inputs=[
+                References.Input("references", tooltip="From MAGREF Load References or another Auto Mask Subject."),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default="auto",
+                    tooltip="auto: the file's transparency where it has one, else grabcut. transparency: only that. "
+                    "grabcut: separates colours, guided by the kind: head and shoulders of a person, middle of an "
+                    "object. mask: the MASK that is connected here.",
+                ),
+                io.String.Input(
+                    "subjects",
+                    default="",
+                    tooltip="Names of the references to cut out, with commas between; empty for all but backgrounds. "
+                    "The others pass unchanged.",
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=-64,
+                    max=64,
+                    advanced=True,
+                    tooltip="Pixels of the picture by which cut-outs grow; below 0 they shrink.",
+                ),
+                io.Int.Input(
+                    "feather",
+                    default=0,
+                    min=0,
+                    max=64,
+                    advanced=True,
+                    tooltip="Softness of the edge in pixels of the picture, 0 for as found.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="For method mask: 1 on the subject, in the size of its picture; name the one subject above.",
+                ),
+            ],
+            outputs=[References.Output(id="references", display_name="references")],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(cls, references, method, subjects, grow, feather, mask=None) -> io.NodeOutput:
+        chosen = choose(references, subjects)
+        segmenter = _segmenter(method, mask, chosen)
+        cleanup = Cleanup(grow=grow, feather=feather)
+        bar = comfy.utils.ProgressBar(len(references))
+        result, warnings = [], []
+        for reference in references:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if reference.name in chosen:
+                reference, found = cut_out(reference, segmenter, cleanup=cleanup)
+                warnings += found
+            result.append(reference)
+            bar.update(1)
+        for warning in warnings:
+            logger.warning(warning)
+        shown = ui.PreviewImage(host.image_from_picture(_overview(result)), cls=cls).as_dict()
+        return io.NodeOutput(tuple(result), ui={**shown, "text": warnings})
+
+
+def choose(references: tuple[Reference, ...], subjects: str) -> set[str]:
+    """The names to cut out.
+
+    Raises:
+        MagrefError: a name is not among the references.
+    """
+    wanted = [name.strip() for name in subjects.split(",") if name.strip()]
+    names = [reference.name for reference in references]
+    for name in wanted:
+        if name not in names:
+            raise MagrefError(f"there is no reference named {name!r}: choose among {', '.join(names)}")
+    return set(wanted) or {reference.name for reference in references if reference.kind != "background"}
+
+
+def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
+    if method == "mask":
+        if mask is None:
+            raise MagrefError("the method is mask, but no mask is connected: connect a MASK or choose another method")
+        if len(chosen) != 1:
+            raise MagrefError(
+                f"one mask is connected, but it would cut out {', '.join(sorted(chosen))}: name one of them in subjects"
+            )
+        return GivenMask(mask=host.flat_mask(mask))
+    if method == "grabcut":
+        return GrabCut()
+    return OwnAlpha(fallback=GrabCut() if method == "auto" else None)
+
+
+def _overview(references: list[Reference]):
+    """All pictures side by side on grey, (H, W, 3) uint8; grey shows what is cut away."""
+    columns, rows = grid_for(len(references))
+    size = {"height": rows * THUMBNAIL, "width": columns * THUMBNAIL}
+    sizes = [(reference.height, reference.width) for reference in references]
+    return compose_canvas(references, arrange(sizes, **size, order="reading"), **size, background=GREY).image

@@ -1,0 +1,213 @@
+"""Pictures of the nodes and workflows, taken from a real ComfyUI in Chromium.
+
+python scripts/screenshots.py nodes       web/docs/img/<node_id>.png, one per node, for its help page
+python scripts/screenshots.py workflows   docs/img/workflow_<name>_{classic,nodes2}.png
+
+No model is needed: empty files stand in for them, and only the canvas is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from scripts import ROOT, graph_page
+from scripts.graph_page import Area
+from scripts.host import Host, end_cleanly_on_terminate, use_host_python
+from scripts.host_install import HostError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+NODE_PICTURES = ROOT / "web" / "docs" / "img"
+WORKFLOW_PICTURES = ROOT / "docs" / "img"
+PHOTOS = ROOT / "examples" / "pictures"
+NODE_PREFIX = "Magref"
+
+MODEL_FOLDERS = {
+    "MagrefDiTLoader": "diffusion_models",
+    "UNETLoader": "diffusion_models",
+    "CLIPLoader": "text_encoders",
+    "VAELoader": "vae",
+    "CLIPVisionLoader": "clip_vision",
+    "LoraLoaderModelOnly": "loras",
+}
+"""Loader -> folder of `models` in which it looks."""
+
+DENSITY = 2
+"""Pixels of a picture for each CSS pixel."""
+NODE_MARGIN = 28
+WORKFLOW_MARGIN = 40
+WORKFLOW_WIDTH = 2200
+"""Of the picture, in pixels."""
+
+ISOLATE = """([id, gap]) => {
+    const node = app.graph.getNodeById(id)
+    const others = slots => [...new Set(slots)].map(other => app.graph.getNodeById(other))
+    const links = (node.outputs ?? []).flatMap(slot => slot.links ?? []).map(link => app.graph.links.get(link))
+    const before = others((node.inputs ?? []).filter(slot => slot.link != null)
+        .map(slot => app.graph.links.get(slot.link).origin_id))
+    const after = others(links.map(link => link.target_id))
+    const kept = new Set([node, ...before, ...after])
+    for (const other of [...app.graph.nodes]) if (!kept.has(other)) app.graph.remove(other)
+    const stack = (column, x) => {
+        let y = node.pos[1]
+        for (const other of column) {
+            other.pos = [x(other), y]
+            y += other.size[1] + gap
+        }
+    }
+    stack(before, other => node.pos[0] - gap - other.size[0])
+    stack(after, () => node.pos[0] + node.size[0] + gap)
+}"""
+
+
+def api_workflows() -> list[dict[str, Any]]:
+    """The shipped workflows in API format."""
+    files = sorted((ROOT / "workflows" / "api").glob("*.json"))
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def lay_out_models(folder: Path, workflows: Iterable[dict[str, Any]]) -> None:
+    """Put an empty file wherever a workflow names a model, so that the browser misses none."""
+    for workflow in workflows:
+        for node in workflow.values():
+            if node["class_type"] in MODEL_FOLDERS:
+                names = [value for value in node["inputs"].values() if str(value).endswith(".safetensors")]
+                for name in names:
+                    file = folder / MODEL_FOLDERS[node["class_type"]] / name
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.touch()
+
+
+@contextmanager
+def photo_studio(host: Host) -> Iterator[tuple[str, Browser]]:
+    """A server with the photographs and stand-in models, and a browser; gives the server's address and the browser."""
+    from playwright.sync_api import sync_playwright
+
+    from scripts.host_server import Server
+
+    with tempfile.TemporaryDirectory(prefix="magref-pictures-") as folder:
+        base = Path(folder)
+        shutil.copytree(PHOTOS, base / "input")
+        lay_out_models(base / "models", api_workflows())
+        with Server(host, base=base) as server, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+            yield server.url, browser
+
+
+def find_chromium() -> str | None:
+    """An installed Chromium; None for the one that Playwright brought."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+def open_page(browser: Browser, url: str, *, nodes2: bool) -> Page:
+    """An empty graph without panels around it."""
+    context = browser.new_context(
+        viewport={"width": 1600, "height": 1000}, device_scale_factor=DENSITY, locale="en-US"
+    )
+    page = context.new_page()
+    graph_page.open_graph(page, url, nodes2=nodes2)
+    graph_page.hide_panels(page)
+    return page
+
+
+def compute_canvas(page: Page) -> None:
+    """Run the outputs that need no model, so that their pictures are seen."""
+    prompt = graph_page.to_prompt(page)
+    wanted = [
+        node_id
+        for node_id, node in prompt.items()
+        if node["class_type"] in ("SaveImage", "PreviewImage") and not needs_model(prompt, node_id)
+    ]
+    if wanted:
+        kind, detail = graph_page.run(page, wanted)
+        if kind != "execution_success":
+            raise HostError(f"the canvas could not be computed: {kind}, {json.dumps(detail)[:500]}")
+        page.wait_for_function("() => app.graph.nodes.every(node => (node.imgs ?? []).every(img => img.complete))")
+        graph_page.settle(page)
+
+
+def needs_model(prompt: dict[str, Any], node_id: str) -> bool:
+    """Whether a loader of models stands before the node in an API workflow."""
+    node = prompt[node_id]
+    sources = [value[0] for value in node["inputs"].values() if isinstance(value, list)]
+    return node["class_type"] in MODEL_FOLDERS or any(needs_model(prompt, source) for source in sources)
+
+
+def take(page: Page, area: Area, file: Path) -> None:
+    """Save what the page shows in `area`."""
+    from PIL import Image
+
+    clip = {"x": area.x, "y": area.y, "width": area.width, "height": area.height}
+    shot = Image.open(io.BytesIO(page.screenshot(clip=clip)))  # pyright: ignore[reportArgumentType]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shot.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    print(f"{file.relative_to(ROOT)}: {shot.width} x {shot.height}, {file.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def take_nodes(browser: Browser, url: str) -> None:
+    """One picture of each node of ours, as it stands in the first workflow that has it."""
+    page, taken = open_page(browser, url, nodes2=False), set[str]()
+    for workflow in api_workflows():
+        for node_id, node in workflow.items():
+            kind = node["class_type"]
+            if not kind.startswith(NODE_PREFIX) or kind in taken:
+                continue
+            taken.add(kind)
+            graph_page.show_workflow(page, workflow)
+            compute_canvas(page)
+            page.evaluate(ISOLATE, [node_id, 3 * NODE_MARGIN])
+            area = graph_page.look_at(page, graph_page.node_area(page, node_id).grown(NODE_MARGIN))
+            take(page, area, NODE_PICTURES / f"{kind}.png")
+    page.context.close()
+
+
+def take_workflows(browser: Browser, url: str) -> None:
+    """Two pictures of each shipped workflow: the classic canvas and Nodes 2.0."""
+    for mode, nodes2 in (("classic", False), ("nodes2", True)):
+        page = open_page(browser, url, nodes2=nodes2)
+        for file in sorted((ROOT / "workflows").glob("*.json")):
+            graph_page.show_workflow(page, json.loads(file.read_text(encoding="utf-8")))
+            compute_canvas(page)
+            whole = graph_page.graph_area(page).grown(WORKFLOW_MARGIN)
+            scale = WORKFLOW_WIDTH / DENSITY / whole.width
+            # Room around it, where the page keeps its menu button.
+            size = {"width": int(whole.width * scale) + 200, "height": int(whole.height * scale) + 200}
+            page.set_viewport_size(size)  # pyright: ignore[reportArgumentType]
+            graph_page.settle(page)
+            area = graph_page.look_at(page, whole, scale=scale)
+            take(page, area, WORKFLOW_PICTURES / f"workflow_{file.stem}_{mode}.png")
+        page.context.close()
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", choices=("nodes", "workflows"), help="both if left out")
+    what = parser.parse_args().what or ["nodes", "workflows"]
+    end_cleanly_on_terminate()
+    with photo_studio(use_host_python()) as (url, browser):
+        if "nodes" in what:
+            take_nodes(browser, url)
+        if "workflows" in what:
+            take_workflows(browser, url)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HostError as error:
+        raise SystemExit(f"error: {error}") from error

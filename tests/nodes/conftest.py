@@ -1,0 +1,32 @@
+"""The host in this process: tests import the pack as `magref_pack`, and nothing of it under another name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests import pack
+
+if not pack.is_host_at_hand():
+    pytest.skip("COMFYUI_PATH names no ComfyUI: run `python scripts/test.py`", allow_module_level=True)
+
+pack.load_pack()
+
+import folder_paths  # noqa: E402, of the host, importable from here on
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folders(tmp_path_factory):
+    """Whatever a node writes or reads lies in folders of the session's own."""
+    base = tmp_path_factory.mktemp("base")
+    for kind in ("input", "output", "temp", "user"):
+        (base / kind).mkdir()
+        getattr(folder_paths, f"set_{kind}_directory")(str(base / kind))
+    return base
+
+
+@pytest.fixture(autouse=True)
+def inference_mode():
+    """As the host runs every prompt."""
+    with torch.inference_mode():
+        yield

@@ -1,0 +1,169 @@
+import copy
+import json
+
+import pytest
+
+from scripts import workflow_edit
+from scripts.comfy_client import ComfyError
+
+REFERENCES = [
+    {"file": "astronaut.png", "name": "woman", "kind": "person"},
+    {"image": "image_1", "name": "connected", "kind": "object"},
+    {"file": "cast/cat.png"},
+]
+WORKFLOW = {
+    "1": {"class_type": "MagrefLoadReferences", "inputs": {"references": json.dumps(REFERENCES)}},
+    "2": {"class_type": "LoadImage", "inputs": {"image": "sea.png"}, "_meta": {"title": "Place"}},
+    "3": {"class_type": "MagrefBuildMaskedCanvas", "inputs": {"width": 832, "height": ["9", 0]}},
+    "4": {"class_type": "ImageScale", "inputs": {"width": 64, "crop": "disabled"}},
+    "5": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat"}, "_meta": {"title": "Prompt"}},
+    "6": {"class_type": "VAELoader", "inputs": {"vae_name": "wan_2.1_vae.safetensors"}},
+    "7": {"class_type": "MagrefDiTLoader", "inputs": {"model": "magref.safetensors", "precision": "default"}},
+}
+
+
+@pytest.fixture
+def workflow():
+    return copy.deepcopy(WORKFLOW)
+
+
+def server_with(*, vaes, models):
+    """/object_info as the host writes it: VAELoader in the old way, ours in the new one."""
+    info = {node["class_type"]: {"input": {"required": {}}} for node in WORKFLOW.values()}
+    info["VAELoader"] = {"input": {"required": {"vae_name": [vaes, {}]}}}
+    info["MagrefDiTLoader"] = {"input": {"required": {"model": ["COMBO", {"options": models}]}}}
+    return info
+
+
+def test_a_size_is_set_wherever_it_is_a_value_and_links_stay(workflow):
+    workflow_edit.set_everywhere(workflow, {"width": 320})
+    assert workflow["3"]["inputs"] == {"width": 320, "height": ["9", 0]}
+    assert workflow["4"]["inputs"]["width"] == 320
+
+
+def test_a_size_that_no_node_has_is_told(workflow):
+    with pytest.raises(
+        ComfyError, match="no node of the workflow has a value 'height': leave it out or use --set"
+    ):
+        workflow_edit.set_everywhere(workflow, {"height": 320})
+    workflow_edit.set_where_present(workflow, {"height": 320})
+    assert workflow == WORKFLOW
+
+
+@pytest.mark.parametrize(
+    ("assignment", "node_id", "name", "value"),
+    [
+        ("5.text=a dog", "5", "text", "a dog"),
+        ("Prompt.text=x = y. z", "5", "text", "x = y. z"),
+        ("4.width=48", "4", "width", 48),
+        ("7.precision=bf16", "7", "precision", "bf16"),
+    ],
+)
+def test_any_input_can_be_set_by_id_or_title(workflow, assignment, node_id, name, value):
+    workflow_edit.set_input(workflow, assignment)
+    assert workflow[node_id]["inputs"][name] == value
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("text=a dog", "cannot be read: write NODE.INPUT=VALUE"),
+        ("5.text", "cannot be read: write NODE.INPUT=VALUE"),
+        (
+            "Nobody.text=a",
+            r"names the node 'Nobody', of which there are 0: use one of 1 \(MagrefLoadReferences\), 2 ",
+        ),
+        ("5.txet=a", "node '5' has no input 'txet': use one of text"),
+    ],
+)
+def test_a_setting_that_fits_nothing_is_told(workflow, assignment, message):
+    with pytest.raises(ComfyError, match=message):
+        workflow_edit.set_input(workflow, assignment)
+
+
+def test_pictures_are_references_with_files_and_load_image_nodes(workflow):
+    found = workflow_edit.pictures(workflow)
+    assert [(picture.name, picture.file) for picture in found] == [
+        ("woman", "astronaut.png"),
+        ("cat", "cast/cat.png"),
+        ("Place", "sea.png"),
+    ]
+
+
+def test_a_picture_is_replaced_where_it_is_named_and_nothing_else_changes(workflow):
+    workflow_edit.set_picture(workflow, workflow_edit.find_picture(workflow, "cat"), "demo/tom.png")
+    workflow_edit.set_picture(workflow, workflow_edit.find_picture(workflow, "Place"), "demo/hill.png")
+    expected = [*REFERENCES[:2], {"file": "demo/tom.png"}]
+    assert json.loads(workflow["1"]["inputs"]["references"]) == expected
+    assert workflow["2"]["inputs"]["image"] == "demo/hill.png"
+
+
+def test_an_unknown_picture_is_told_with_the_known_ones(workflow):
+    with pytest.raises(ComfyError, match="has 0 pictures named 'dog': it has woman, cat, Place"):
+        workflow_edit.find_picture(workflow, "dog")
+
+
+@pytest.mark.parametrize("text", ["[{", "{}", "[1]"])
+def test_a_broken_reference_list_is_told(workflow, text):
+    workflow["1"]["inputs"]["references"] = text
+    with pytest.raises(ComfyError, match="the references of node 1 are"):
+        workflow_edit.pictures(workflow)
+
+
+def test_nodes_that_the_server_lacks_are_found(workflow):
+    info = server_with(vaes=[], models=[])
+    del info["MagrefDiTLoader"], info["LoadImage"]
+    assert workflow_edit.missing_nodes(workflow, info) == ["LoadImage", "MagrefDiTLoader"]
+
+
+def test_model_files_that_the_server_has_are_not_missing(workflow):
+    info = server_with(vaes=["wan_2.1_vae.safetensors"], models=["magref.safetensors"])
+    assert workflow_edit.missing_models(workflow, info) == []
+
+
+def test_missing_model_files_are_told_with_folder_and_what_is_there(workflow):
+    info = server_with(vaes=["pixel_space"], models=["a.safetensors", "b.gguf"])
+    text = workflow_edit.describe_missing(workflow_edit.missing_models(workflow, info))
+    assert (
+        "wan_2.1_vae.safetensors: put it into ComfyUI/models/vae, or use --set 6.vae_name=FILE (there: nothing)"
+        in text
+    )
+    assert "ComfyUI/models/diffusion_models, or use --set 7.model=FILE (there: a.safetensors, b.gguf)" in text
+
+
+def test_the_only_file_of_a_kind_stands_in_for_the_named_one(workflow):
+    info = server_with(
+        vaes=["tiny.safetensors", "pixel_space"], models=["magref.safetensors", "other.safetensors"]
+    )
+    replaced = workflow_edit.fit_models(workflow, info)
+    assert [model.file for model in replaced] == ["wan_2.1_vae.safetensors"]
+    assert workflow["6"]["inputs"]["vae_name"] == "tiny.safetensors"
+    assert workflow["7"] == WORKFLOW["7"]
+
+
+def test_of_several_files_none_is_guessed(workflow):
+    info = server_with(vaes=["a.safetensors", "b.safetensors"], models=["magref.safetensors"])
+    with pytest.raises(
+        ComfyError, match=r"wan_2\.1_vae\.safetensors: .* \(there: a\.safetensors, b\.safetensors\)"
+    ):
+        workflow_edit.fit_models(workflow, info)
+    assert workflow == WORKFLOW
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"nodes": [], "links": []}', r"is in the format of the page: use Workflow > Export \(API\)"),
+        ("[1, 2]", "is no workflow in API format"),
+        ('{"1": {"inputs": {}}}', "is no workflow in API format"),
+        ("{", "is no JSON"),
+        ("\xff", "is no JSON"),
+    ],
+)
+def test_a_file_that_is_no_api_workflow_is_told(tmp_path, content, message):
+    file = tmp_path / "flow.json"
+    file.write_text(content, encoding="latin-1")
+    with pytest.raises(ComfyError, match=message):
+        workflow_edit.load_workflow(file)
+    with pytest.raises(ComfyError, match="there is no workflow"):
+        workflow_edit.load_workflow(tmp_path / "none.json")

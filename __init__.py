@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 WEB_DIRECTORY = "./web"
+LOWEST_HOST = (0, 30, 0)
 
 
 async def comfy_entrypoint():
     # Imported here, so that tools and tests can import this folder without ComfyUI.
+    from comfyui_version import __version__
+
+    check_host_version(__version__)
     from .nodes import MagrefExtension
 
     return MagrefExtension()
+
+
+def check_host_version(version: str) -> None:
+    """Refuse a ComfyUI that lacks what the nodes stand on.
+
+    Args:
+        version: such as "0.30.0"; what is no number is ignored.
+
+    Raises:
+        ImportError: the host is too old.
+    """
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    if numbers and numbers < LOWEST_HOST:
+        lowest = ".".join(map(str, LOWEST_HOST))
+        raise ImportError(f"ComfyUI-MAGREF needs ComfyUI {lowest} or newer, but this is {version}: update ComfyUI")

@@ -1,4 +1,4 @@
-"""Checks of the installation that are made once, while the host starts."""
+"""Is this pack here once? Asked while the host starts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,6 @@ from pathlib import Path
 from comfy_api.latest import io
 
 logger = logging.getLogger(__name__)
-
-LOWEST_HOST = (0, 30, 0)
-
-
-def check_host_version(version: str) -> None:
-    """Refuse a ComfyUI that lacks what the nodes stand on.
-
-    Args:
-        version: such as "0.30.0"; what follows a third number is ignored.
-
-    Raises:
-        ImportError: the host is too old.
-    """
-    digits = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
-    if digits < LOWEST_HOST:
-        lowest = ".".join(map(str, LOWEST_HOST))
-        raise ImportError(f"ComfyUI-MAGREF needs ComfyUI {lowest} or newer, but this is {version}: update ComfyUI")
 
 
 def is_loaded_already(node: type[io.ComfyNode]) -> bool:

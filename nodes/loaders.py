@@ -35,15 +35,15 @@ class MagrefDiTLoader(io.ComfyNode):
             node_id="MagrefDiTLoader",
             display_name="MAGREF DiT Loader",
             category="MAGREF/loaders",
-            description="Loads the MAGREF video model. Time embedding, modulation and residuals stay in 32 bit "
-            "as in the official program, and weights that do not fit into video memory are fetched ahead.",
+            description="Loads the MAGREF video model. Time embedding, modulation and residuals stay in "
+            "32 bit as in the official program, and weights outside video memory are fetched ahead.",
             search_aliases=["magref", "load diffusion model", "unet loader", "wan"],
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=model_names(),
-                    tooltip="A .safetensors file in models/diffusion_models (bf16, fp16, fp8 or scaled fp8), or "
-                    "the .safetensors.index.json of a model in several files. Any Wan 2.1 I2V model fits.",
+                    tooltip="A .safetensors file in models/diffusion_models (bf16, fp16, fp8 or scaled fp8), "
+                    "or the .safetensors.index.json of a model in several files. Any Wan 2.1 I2V model fits.",
                 ),
                 io.Combo.Input(
                     "precision",

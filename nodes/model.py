@@ -1,4 +1,4 @@
-"""The DiT as a genuine host MODEL: host layers, kernels, hooks and memory management around the core's model."""
+"""The DiT as a genuine host MODEL: the host's layers, kernels, hooks and memory around the core's model."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class HostMagrefDiT(MagrefDiT):
             dtype=dtype,
         )
         super().__init__(DiTConfig(**shape), backend)
-        # Nodes that replace `forward_orig` feed these float32 layers in the compute dtype, as they may on native Wan.
+        # Nodes that replace `forward_orig` feed these float32 layers in the compute dtype.
         for layer in (*self.time_embedding, *self.time_projection, self.head.head):
             if hasattr(layer, "comfy_cast_weights"):
                 layer.comfy_cast_weights = True

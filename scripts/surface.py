@@ -41,7 +41,7 @@ def _node_surface(node: Any) -> dict[str, Any]:
         "category": node.GET_SCHEMA().category,
         "required": {name: _input_surface(*given) for name, given in inputs.get("required", {}).items()},
         "optional": {name: _input_surface(*given) for name, given in inputs.get("optional", {}).items()},
-        "outputs": {name: kind for name, kind in zip(node.RETURN_NAMES, node.RETURN_TYPES, strict=True)},
+        "outputs": dict(zip(node.RETURN_NAMES, node.RETURN_TYPES, strict=True)),
         "is_output_node": bool(node.OUTPUT_NODE),
     }
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MagrefError, ShapeError
@@ -138,9 +138,10 @@ def read_picture(file: Path | BinaryIO, *, label: str) -> tuple[Tensor, Tensor |
     except MagrefError:
         raise
     except _BROKEN_PICTURE as error:
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else f"damaged: {error}"
         raise MagrefError(
-            f"the picture '{label}' cannot be read, it is damaged or of an unknown format ({error}): "
-            "open it in an image viewer and save it again as PNG or JPEG"
+            f"the picture '{label}' cannot be read ({reason}): open it in an image viewer and save it again as "
+            "PNG or JPEG"
         ) from error
 
 

@@ -64,10 +64,10 @@ def watch(model):
     calls, watched = [], model.clone()
     forward = model.get_model_object("diffusion_model.forward_orig")
 
-    def note(x, t, context, **kwargs):
+    def note(x, t, context, *args, **kwargs):
         options = kwargs["transformer_options"]
         calls.append({"x": x.clone(), "t": t.clone(), "context": context, "options": dict(options)})
-        return forward(x, t, context, **kwargs)
+        return forward(x, t, context, *args, **kwargs)
 
     watched.add_object_patch("diffusion_model.forward_orig", note)
     return watched, calls

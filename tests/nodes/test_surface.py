@@ -47,14 +47,16 @@ def bullets(node_id: str, title: str) -> dict[str, str]:
 
 @cache
 def sentences() -> list[re.Pattern[str]]:
-    """Every text in the sources of the pack that is long enough to be a sentence, with any value in its gaps."""
+    """Every text in the sources that is long enough for a sentence, with any value in its gaps."""
     found = []
     for file in [*ROOT.glob("nodes/*.py"), *ROOT.glob("magref_core/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             parts = node.values if isinstance(node, ast.JoinedStr) else [node]
             texts = [part.value if isinstance(part, ast.Constant) else None for part in parts]
             if sum(len(text) for text in texts if isinstance(text, str)) > MIN_WORDS:
-                found.append(re.compile("".join(".+?" if text is None else re.escape(text) for text in texts)))
+                found.append(
+                    re.compile("".join(".+?" if text is None else re.escape(text) for text in texts))
+                )
     return found
 
 

@@ -124,10 +124,8 @@ def test_model_files_that_the_server_has_are_not_missing(workflow):
 def test_missing_model_files_are_told_with_folder_and_what_is_there(workflow):
     info = server_with(vaes=["pixel_space"], models=["a.safetensors", "b.gguf"])
     text = workflow_edit.describe_missing(workflow_edit.missing_models(workflow, info))
-    assert (
-        "wan_2.1_vae.safetensors: put it into ComfyUI/models/vae, or use --set 6.vae_name=FILE (there: nothing)"
-        in text
-    )
+    assert "wan_2.1_vae.safetensors: put it into ComfyUI/models/vae, or use" in text
+    assert "--set 6.vae_name=FILE (there: nothing)" in text
     assert "ComfyUI/models/diffusion_models, or use --set 7.model=FILE (there: a.safetensors, b.gguf)" in text
 
 

@@ -1,0 +1,166 @@
+"""The shipped workflows, made in a real ComfyUI page as a person would and saved in both formats.
+
+python scripts/build_workflows.py [NAME ...]    workflows/<name>.json and .jpg, workflows/api/<name>.json
+
+Their contents lie in scripts/workflow_specs. No model is needed: empty files stand in for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from scripts import ROOT, browser, graph_page
+from scripts.host import Host, end_cleanly_on_terminate, use_host_python
+from scripts.host_install import HostError
+from scripts.workflow_specs import WORKFLOWS
+from scripts.workflow_specs.spec import GROUP_COLOURS, HEAD, MARGIN, Group, ModelFile, Node, Workflow
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from playwright.sync_api import Page
+
+FOLDER = ROOT / "workflows"
+PICTURES = ROOT / "examples" / "pictures"
+
+MAKE_NODE = """([type, title, box, values, colours, models]) => {
+    const node = LiteGraph.createNode(type)
+    if (!node) throw new Error(`there is no node ${type}`)
+    app.graph.add(node)
+    if (title) node.title = title
+    if (colours) [node.color, node.bgcolor] = colours
+    if (models.length) node.properties.models = models
+    for (const [name, value] of Object.entries(values)) {
+        const widget = node.widgets?.find(w => w.name === name || !name)
+        if (!widget) throw new Error(`${type} has no widget ${name}`)
+        widget.value = value
+        widget.callback?.(value, app.canvas, node)
+    }
+    node.pos = box.slice(0, 2)
+    node.setSize(box.slice(2))
+    return String(node.id)
+}"""
+
+LINK = """([origin, output, target, input]) => {
+    const [from, to] = [origin, target].map(id => app.graph.getNodeById(id))
+    const [out, into] = [from.outputs.findIndex(s => s.name === output), to.inputs.findIndex(s => s.name === input)]
+    if (out < 0) throw new Error(`${from.type} has no output ${output}`)
+    if (into < 0) throw new Error(`${to.type} has no input ${input}`)
+    if (!from.connect(out, to, into)) throw new Error(`${from.type} ${output} does not fit ${to.type} ${input}`)
+}"""
+
+RESIZE = """([id, size]) => app.graph.getNodeById(id).setSize(size)"""
+
+MAKE_GROUP = """([title, colour, box]) => {
+    const group = new LiteGraph.LGraphGroup(title)
+    group.color = colour
+    group.pos = box.slice(0, 2)
+    group.size = box.slice(2)
+    app.graph.add(group)
+}"""
+
+SAVE = "async () => await app.graphToPrompt()"
+
+
+def build(page: Page, workflow: Workflow) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make the workflow on an empty graph; returns it in UI and in API format."""
+    graph_page.show_workflow(page, graph_page.BLANK)
+    for group in workflow.groups:
+        page.evaluate(MAKE_GROUP, [title(group), GROUP_COLOURS[group.number - 1], [*group.corner, *group.size]])
+    ids = {node.key: make_node(page, group, node) for group in workflow.groups for node in group.nodes}
+    for node in (node for group in workflow.groups for node in group.nodes):
+        for name, (origin, output) in node.links.items():
+            page.evaluate(LINK, [ids[origin], output, ids[node.key], name])
+        page.evaluate(RESIZE, [ids[node.key], node.box[2:]])
+    graph_page.settle(page)
+    saved = page.evaluate(SAVE)
+    return tidy(saved["workflow"], workflow.name), saved["output"]
+
+
+def title(group: Group) -> str:
+    """What the frame of a group says."""
+    return f"{group.number} {group.title}"
+
+
+def make_node(page: Page, group: Group, node: Node) -> str:
+    """Make one node; returns its id."""
+    (left, top), (x, y, width, height) = group.corner, node.box
+    box = [left + MARGIN + x, top + HEAD + y, width, height]
+    models = [describe(node.model)] if node.model else []
+    return page.evaluate(MAKE_NODE, [node.type, node.title, box, node.values, node.colours, models])
+
+
+def describe(model: ModelFile) -> dict[str, str]:
+    """A model in the form in which the page offers to download it."""
+    return {"name": model.name, "url": model.url, "directory": model.folder}
+
+
+def tidy(saved: dict[str, Any], name: str) -> dict[str, Any]:
+    """A saved workflow without what differs from run to run; a page that finds no view shows the whole graph."""
+    return saved | {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)), "extra": {}}
+
+
+def write_json(content: Any, file: Path) -> None:
+    """Save it as the page does."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def lay_out_models(folder: Path, models: Iterable[ModelFile]) -> None:
+    """Put an empty file in the place of each model, so that the loaders offer it."""
+    for model in models:
+        file = folder / model.folder / model.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def build_all(host: Host, workflows: Iterable[Workflow]) -> None:
+    """Start a server and a browser, and save each workflow with its picture."""
+    from playwright.sync_api import sync_playwright
+
+    from scripts.host_server import Server
+
+    with tempfile.TemporaryDirectory(prefix="magref-workflows-") as folder:
+        base = Path(folder)
+        shutil.copytree(PICTURES, base / "input")
+        lay_out_models(base / "models", (model for workflow in workflows for model in workflow.models))
+        with Server(host, base=base) as server, sync_playwright() as playwright:
+            chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.launch_arguments())
+            context = chromium.new_context(viewport={"width": 1800, "height": 1000}, locale="en-US")
+            page = context.new_page()
+            graph_page.open_graph(page, server.url)
+            graph_page.hide_panels(page)
+            for workflow in workflows:
+                saved, prompt = build(page, workflow)
+                write_json(saved, FOLDER / f"{workflow.name}.json")
+                write_json(prompt, FOLDER / "api" / f"{workflow.name}.json")
+                graph_page.show_workflow(page, saved)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = {workflow.name: workflow for workflow in WORKFLOWS}
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *known], help="all if left out")
+    names = parser.parse_args().names or list(known)
+    end_cleanly_on_terminate()
+    build_all(use_host_python(), [known[name] for name in names])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HostError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -1,0 +1,13 @@
+"""The shipped workflows, one source for each; `scripts/build_workflows.py` makes both saved formats from them."""
+
+from __future__ import annotations
+
+from scripts.workflow_specs import multi_subject, native_sampler, native_unet, single_subject
+from scripts.workflow_specs.spec import Workflow
+
+WORKFLOWS: tuple[Workflow, ...] = (
+    single_subject.WORKFLOW,
+    multi_subject.WORKFLOW,
+    native_sampler.WORKFLOW,
+    native_unet.WORKFLOW,
+)

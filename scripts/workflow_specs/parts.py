@@ -1,0 +1,235 @@
+"""The steps that the workflows share."""
+
+from __future__ import annotations
+
+import json
+
+from scripts.workflow_specs.files import CLIP_VISION, DIT, TEXT_ENCODER, VAE, Reference
+from scripts.workflow_specs.spec import Group, Link, ModelFile, Node, note
+
+GREEN, RED = ("#232", "#353"), ("#322", "#533")
+
+NEGATIVE = (
+    "Camera shake, bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, "
+    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly "
+    "drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy "
+    "background, three legs, many people in the background, walking backwards"
+)
+
+OFFICIAL = "[official weights](https://huggingface.co/MAGREF-Video/MAGREF)"
+OWN_LOADER_HINT = (
+    f"For full quality take the {OFFICIAL} in 7 parts: put the parts and "
+    "**diffusion_pytorch_model.safetensors.index.json** into *diffusion_models/MAGREF* and choose that index in "
+    "MAGREF DiT Loader. A single bf16 file works as well."
+)
+NATIVE_LOADER_HINT = (
+    "Load Diffusion Model and GGUF loaders need the weights in one file, bf16 or quantised; the "
+    f"{OFFICIAL} in 7 parts need MAGREF DiT Loader."
+)
+
+
+def models(loader: Node, hint: str, *more: ModelFile) -> Group:
+    """Step 1: the DiT's loader, the other three, and where all files go."""
+    files = (DIT, *more, TEXT_ENCODER, VAE, CLIP_VISION)
+    listed = "\n".join(f"- **{file.folder}**: [{file.name}]({file.page})" for file in files)
+    nodes = (
+        note(
+            "models note",
+            "Model files",
+            (0, 0, 380, 340),
+            "Put these files into the folders of ComfyUI's **models**, then press **R**:",
+            listed,
+            hint,
+        ),
+        loader,
+        Node(
+            key="clip",
+            type="CLIPLoader",
+            box=(400, 172, 380, 114),
+            values={"clip_name": TEXT_ENCODER.name, "type": "wan"},
+            model=TEXT_ENCODER,
+        ),
+        Node(
+            key="vae",
+            type="VAELoader",
+            box=(400, 350, 380, 62),
+            values={"vae_name": VAE.name},
+            model=VAE,
+        ),
+        Node(
+            key="clip vision",
+            type="CLIPVisionLoader",
+            box=(400, 452, 380, 62),
+            values={"clip_name": CLIP_VISION.name},
+            model=CLIP_VISION,
+        ),
+    )
+    return Group(number=1, title="Models", nodes=nodes)
+
+
+def own_loader() -> Node:
+    """MAGREF DiT Loader; its output is `model`."""
+    return Node(
+        key="dit", type="MagrefDiTLoader", box=(400, 0, 380, 110), values={"model": DIT.name}, model=DIT
+    )
+
+
+def native_loader() -> Node:
+    """ComfyUI's own loader; its output is `MODEL`."""
+    return Node(key="dit", type="UNETLoader", box=(400, 0, 380, 110), values={"unet_name": DIT.name}, model=DIT)
+
+
+def load_references(*references: Reference) -> Node:
+    """The pictures, named in the input folder."""
+    text = "[\n" + ",\n".join(f"  {json.dumps(reference)}" for reference in references) + "\n]"
+    return Node(
+        key="references", type="MagrefLoadReferences", box=(0, 0, 400, 290), values={"references": text}
+    )
+
+
+def pictures_note(references: tuple[Reference, ...], box: tuple[int, int, int, int]) -> Node:
+    """Which example pictures to copy, and how to bring one's own."""
+    *others, last = (f"**{reference['file']}**" for reference in references)
+    listed = f"{', '.join(others)} and {last}" if others else last
+    return note(
+        "pictures note",
+        "Pictures",
+        box,
+        f"To try it, copy {listed} from this pack's *examples/pictures* into ComfyUI's **input** folder.",
+        "For your own, put pictures there and list them in MAGREF Load References, each with a **name** and a "
+        "**kind** (person, object or background); or connect Load Image to image_1, image_2 and so on.",
+    )
+
+
+def plain_references(*references: Reference) -> Group:
+    """Step 2: pictures as they are."""
+    nodes = (load_references(*references), pictures_note(references, (430, 0, 350, 210)))
+    return Group(number=2, title="References", nodes=nodes)
+
+
+def cut_out_references(*references: Reference) -> Group:
+    """Step 2: pictures with their subjects cut out."""
+    cut_out = Node(
+        key="cut out",
+        type="MagrefAutoMaskSubject",
+        box=(430, 0, 350, 490),
+        links={"references": ("references", "references")},
+    )
+    nodes = (load_references(*references), pictures_note(references, (0, 340, 400, 160)), cut_out)
+    return Group(number=2, title="References", nodes=nodes)
+
+
+def canvas(source: str, *, mask_shape: str = "rectangle") -> Group:
+    """Step 3: the canvas of the references of node `source`, and a way to compute it alone."""
+    nodes = (
+        Node(
+            key="canvas",
+            type="MagrefBuildMaskedCanvas",
+            box=(0, 0, 400, 500),
+            values={"mask_shape": mask_shape},
+            links={"references": (source, "references")},
+        ),
+        Node(
+            key="save canvas",
+            type="SaveImage",
+            title="Save Canvas",
+            box=(430, 0, 350, 302),
+            values={"filename_prefix": "magref_canvas"},
+            links={"images": ("canvas", "image")},
+        ),
+        note(
+            "canvas note",
+            "Look before you wait",
+            (430, 355, 350, 145),
+            "The canvas is all that the model sees of your pictures. To see it alone, select **Save Canvas** and press "
+            "the play button above it.",
+            "Another **layout_seed** deals the places anew.",
+        ),
+    )
+    return Group(number=3, title="Canvas", nodes=nodes)
+
+
+def prompt(text: str, hint: str) -> Group:
+    """Step 4: what happens, and the canvas beside it."""
+    nodes = (
+        text_node("prompt", "Prompt", (0, 0, 400, 210), text, GREEN),
+        text_node("negative", "Negative Prompt", (0, 260, 400, 240), NEGATIVE, RED),
+        Node(
+            key="guidance",
+            type="MagrefApplyMaskedGuidance",
+            box=(430, 0, 350, 170),
+            links={
+                "positive": ("prompt", "CONDITIONING"),
+                "negative": ("negative", "CONDITIONING"),
+                "vae": ("vae", "VAE"),
+                "clip_vision": ("clip vision", "CLIP_VISION"),
+                "canvas": ("canvas", "canvas"),
+            },
+        ),
+        note(
+            "prompt note",
+            "Prompt and length",
+            (430, 260, 350, 190),
+            hint,
+            "**length** is a multiple of 4 plus 1. The first 4 frames show the canvas and are dropped: 81 become 77, "
+            "about 5 seconds at 15 frames per second.",
+        ),
+    )
+    return Group(number=4, title="Prompt", nodes=nodes)
+
+
+def text_node(key: str, title: str, box: tuple[int, int, int, int], text: str, colours: tuple[str, str]) -> Node:
+    """A prompt."""
+    return Node(
+        key=key,
+        type="CLIPTextEncode",
+        title=title,
+        box=box,
+        values={"text": text},
+        links={"clip": ("clip", "CLIP")},
+        colours=colours,
+    )
+
+
+def official_sampling(model: Link) -> Group:
+    """Step 5: MAGREF Sampler with the values of the official program."""
+    sampler = Node(
+        key="sampler",
+        type="MagrefSampler",
+        box=(0, 0, 400, 340),
+        values={"seed": 3407},
+        links={
+            "model": model,
+            "positive": ("guidance", "positive"),
+            "negative": ("guidance", "negative"),
+            "latent": ("guidance", "latent"),
+        },
+    )
+    hint = note(
+        "sampler note",
+        "Sampling",
+        (430, 0, 350, 130),
+        "These are the values of the official program: **unipc**, **40** steps, guidance **5**, shift **3**.",
+        "For a quick look take 20 steps and 49 frames.",
+    )
+    return Group(number=5, title="Sample", nodes=(sampler, hint))
+
+
+def video(latent: Link, *, wider: int = 0) -> Group:
+    """Step 6: frames and the mp4."""
+    nodes = (
+        Node(
+            key="decode",
+            type="MagrefDecodeVideo",
+            box=(0, 0, 300, 180),
+            links={"latent": latent, "vae": ("vae", "VAE")},
+        ),
+        Node(
+            key="save video",
+            type="SaveVideo",
+            box=(330, 0, 450 + wider, 126),
+            values={"filename_prefix": "video/magref"},
+            links={"video": ("decode", "video")},
+        ),
+    )
+    return Group(number=6, title="Video", nodes=nodes, wider=wider)

@@ -1,0 +1,111 @@
+"""What a workflow is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Link = tuple[str, str]
+"""(key of the node it comes from, name of the output there)."""
+
+Colours = tuple[str, str]
+"""Of title and body."""
+
+GAP = 40
+"""Between groups."""
+COLUMN_WIDTH, ROW_HEIGHT = 820, 620
+HEAD, MARGIN = 80, 20
+"""From the upper and left edge of a group to its first node; the head holds the titles of both."""
+
+CELLS = ((0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1))
+"""(column, row) of the groups 1 to 6: down, right, up, right, down."""
+GROUP_COLOURS = ("#3f789e", "#8A8", "#8A8", "#b58b2a", "#88A", "#88A")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFile:
+    """A released file of weights."""
+
+    folder: str
+    """Below ComfyUI's `models`."""
+    repository: str
+    """On huggingface.co."""
+    path: str
+    """In the repository."""
+
+    @property
+    def name(self) -> str:
+        """As the loaders show it."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def url(self) -> str:
+        """Where a browser fetches it."""
+        return f"https://huggingface.co/{self.repository}/resolve/main/{self.path}"
+
+    @property
+    def page(self) -> str:
+        """Where a person looks at it."""
+        return f"https://huggingface.co/{self.repository}/blob/main/{self.path}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A node of the graph."""
+
+    key: str
+    """The name by which links find it."""
+    type: str
+    box: tuple[int, int, int, int]
+    """x, y, width, height; counted from where the first node of the group stands."""
+    title: str = ""
+    values: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Widget -> value, where it is not the default; a note has one widget without a name."""
+    links: dict[str, Link] = field(default_factory=dict[str, Link])
+    """Input -> where it comes from."""
+    model: ModelFile | None = None
+    """The weights that it names, so that the page can offer them where they are missing."""
+    colours: Colours | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """A titled frame around the nodes of one step."""
+
+    number: int
+    """1 to 6; its title begins with it and its place in the grid follows from it."""
+    title: str
+    nodes: tuple[Node, ...]
+    wider: int = 0
+    """How much wider than its column; for the last one."""
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """x and y of its upper left corner."""
+        column, row = CELLS[self.number - 1]
+        return column * (COLUMN_WIDTH + GAP), row * (ROW_HEIGHT + GAP)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Its width and height."""
+        return COLUMN_WIDTH + self.wider, ROW_HEIGHT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workflow:
+    """A workflow; `name` is its file's and what the template browser shows."""
+
+    name: str
+    groups: tuple[Group, ...]
+
+    @property
+    def models(self) -> tuple[ModelFile, ...]:
+        """The weights that it names."""
+        return tuple(node.model for group in self.groups for node in group.nodes if node.model is not None)
+
+
+def note(key: str, title: str, box: tuple[int, int, int, int], *paragraphs: str) -> Node:
+    """A note in Markdown."""
+    text = "\n\n".join(paragraphs)
+    colours = ("#2a2f3a", "#343a46")
+    return Node(key=key, type="MarkdownNote", title=title, box=box, values={"": text}, colours=colours)

@@ -4,23 +4,25 @@ python benchmarks/dit_speed.py [--device cpu|cuda] [--rounds N] [--folder FOLDER
 
 Both get the same random weights and inputs, live in one process and take turns, in changing order. On a CPU
 the shape is dim 1024, 8 layers, 2000 tokens, float32; on a GPU it is the released 14B model in bfloat16 at
-832 x 480 with 81 frames, with fewer layers where two such models do not fit. A round in which other programs
-keep more than 8 % of a core busy is measured again. The floor is the time that the floating-point operations
-would take at the speed of a bare matrix product of the feed-forward's size.
+832 x 480 with 81 frames, with fewer layers where two such models do not fit. On a CPU, rounds in which other
+programs keep more than 8 % of a core busy do not count as long as there are quieter ones. The floor is the
+time that the floating-point operations would take at the speed of a bare matrix product of the size of
+the feed-forward.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import importlib
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -29,23 +31,27 @@ from scripts import ROOT
 from scripts.host import use_host_python
 from scripts.host_install import HostError
 
-# What needs torch is imported where it is used: before `use_host_python` this may be a Python without it.
+if TYPE_CHECKING:
+    from benchmarks.support.dit_models import Shape
+
+# What needs torch is imported where it is used: at first this may run in a Python without it.
 
 OURS, NATIVE = MODELS = ("ours", "native")
 TIME_LIMIT, MEMORY_LIMIT = 1.03, 1.02
 """Of ours over native."""
 QUIET_CORES = 0.08
+"""What other programs may use in a round that counts as quiet."""
 MIB = 2**20
 
 
 def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
     """All numbers of the report."""
-    from benchmarks import dit_models, machine
+    from benchmarks.support import dit_models, machine
 
     shape = dit_models.shape_for(device)
     activations = {name: _activations_in_own_process(name) for name in MODELS} if device == "cpu" else {}
     dit_models.enter_host(host, device)
-    rate = _matmul_flops_per_second(device)
+    rate = _matmul_flops_per_second(shape, device)
     weights = dit_models.random_weights(shape, device)
     weight_bytes = sum(tensor.nbytes for tensor in weights.values())
     forwards = {
@@ -54,7 +60,7 @@ def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
     }
     del weights
     answers = {name: forward().cpu() for name, forward in forwards.items()}  # warms up as well
-    seconds, repeated = _take_turns(forwards, device, rounds)
+    turns = _take_turns(forwards, device, rounds)
     if device == "cuda":
         activations = {name: machine.peak_bytes(forward, device) for name, forward in forwards.items()}
     config = shape.config
@@ -73,8 +79,7 @@ def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
             "num_tokens": shape.num_tokens,
             "dtype": str(shape.dtype).removeprefix("torch."),
         },
-        "seconds": seconds,
-        "rounds_repeated": repeated,
+        **turns,
         "weight_bytes": weight_bytes,
         "activation_bytes": activations,
         "forward_flops": dit_models.forward_flops(shape),
@@ -83,43 +88,40 @@ def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
     }
 
 
-def _take_turns(
-    forwards: dict[str, Callable[[], Any]], device: str, rounds: int
-) -> tuple[dict[str, list[float]], int]:
-    """Seconds of each model per round, and how many rounds were repeated because other programs were busy.
+def _take_turns(forwards: dict[str, Callable[[], Any]], device: str, rounds: int) -> dict[str, Any]:
+    """Time the models in rounds until enough were quiet, and count the quietest.
 
-    After twice as many repetitions as rounds the machine is taken as it is.
+    After three times as many rounds as asked for, the machine is taken as it is.
     """
-    from benchmarks.machine import time_call
+    from benchmarks.support.machine import Timing, time_call
 
-    seconds: dict[str, list[float]] = {name: [] for name in forwards}
-    repeated = turn = 0
-    while len(seconds[OURS]) < rounds:
-        turn += 1
-        order = MODELS if turn % 2 else MODELS[::-1]
+    run: list[dict[str, Timing]] = []
+
+    def disturbance(timings: dict[str, Timing]) -> float:
+        return max(timing.foreign_cores for timing in timings.values())
+
+    quiet = 0
+    while quiet < rounds and len(run) < 3 * rounds:
+        order = MODELS if len(run) % 2 else MODELS[::-1]
         timings = {name: time_call(forwards[name], device) for name in order}
-        foreign = max(timing.foreign_cores for timing in timings.values())
-        print(
-            f"ours {timings[OURS].seconds:.3f} s  native {timings[NATIVE].seconds:.3f} s", end="", flush=True
-        )
-        if device == "cpu" and foreign > QUIET_CORES and repeated < 2 * rounds:
-            repeated += 1
-            print(f"  (again: others kept {foreign:.2f} cores busy)")
-            continue
-        print()
-        for name, timing in timings.items():
-            seconds[name].append(timing.seconds)
-    return seconds, repeated
+        run.append(timings)
+        quiet += device == "cuda" or disturbance(timings) <= QUIET_CORES
+        times = "  ".join(f"{name} {timings[name].seconds:.3f} s" for name in MODELS)
+        print(f"{times}  (other programs: {disturbance(timings):.2f} cores)", flush=True)
+    counted = sorted(run, key=disturbance)[:rounds]
+    return {
+        "seconds": {name: [timings[name].seconds for timings in counted] for name in MODELS},
+        "rounds_run": len(run),
+        "foreign_cores": max(disturbance(timings) for timings in counted),
+    }
 
 
-def _matmul_flops_per_second(device: str) -> float:
+def _matmul_flops_per_second(shape: Shape, device: str) -> float:
     """The best rate of the feed-forward's bare matrix product."""
     import torch
 
-    from benchmarks.dit_models import shape_for
-    from benchmarks.machine import time_call
+    from benchmarks.support.machine import time_call
 
-    shape = shape_for(device)
     rows, inner, columns = shape.num_tokens, shape.config.dim, shape.config.ffn_dim
     left = torch.randn(rows, inner, device=device, dtype=shape.dtype)
     right = torch.randn(inner, columns, device=device, dtype=shape.dtype)
@@ -137,8 +139,8 @@ def _activations_in_own_process(model: str) -> int | None:
 
 def print_activations_of(model: str, host: Path) -> None:
     """The other end of `_activations_in_own_process`."""
-    from benchmarks import dit_models
-    from benchmarks.machine import peak_bytes
+    from benchmarks.support import dit_models
+    from benchmarks.support.machine import peak_bytes
 
     shape = dit_models.CPU_SHAPE
     dit_models.enter_host(host, "cpu")
@@ -192,14 +194,23 @@ def report(result: dict[str, Any]) -> str:
         "",
         f"- Shape: dim {shape['dim']}, feed-forward {shape['ffn_dim']}, {shape['num_heads']} heads, "
         f"{shape['num_layers']} layers, {latent} latents = {shape['num_tokens']} tokens, {shape['dtype']}.",
-        f"- {rounds} rounds in turns; {result['rounds_repeated']} disturbed by other programs were repeated.",
+        f"- {rounds} rounds in turns, the quietest of {result['rounds_run']}; other programs kept at most "
+        f"{result['foreign_cores']:.2f} cores busy in them.",
         f"- Floor: {flops / rate:.3f} s, {flops / 1e12:.3f} TFLOP at {rate / 1e12:.3f} TFLOP/s.",
         f"- Largest difference of the two answers: {result['largest_difference']:.1e}.",
         f"- Machine: {', '.join(f'{key} {value}' for key, value in result['machine'].items())}.",
         "",
-        f"Again: `python benchmarks/dit_speed.py --device {device} --rounds {rounds}`",
+        f"Again: `python scripts/bench.py dit_speed --device {device} --rounds {rounds}`",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _enter_host_python() -> Path:
+    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
+    chosen = os.environ.get("COMFYUI_PATH")
+    if chosen and importlib.util.find_spec("comfy_aimdo"):
+        return Path(chosen).resolve()
+    return use_host_python().source
 
 
 def main() -> None:
@@ -212,7 +223,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
     parser.add_argument("--activations-of", choices=MODELS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    host = use_host_python().source
+    host = _enter_host_python()
     if arguments.activations_of:
         print_activations_of(arguments.activations_of, host)
         return

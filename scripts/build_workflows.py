@@ -25,7 +25,7 @@ from scripts import ROOT, browser, graph_page
 from scripts.host import Host, end_cleanly_on_terminate, use_host_python
 from scripts.host_install import HostError
 from scripts.workflow_specs import WORKFLOWS
-from scripts.workflow_specs.spec import GROUP_COLOURS, HEAD, MARGIN, Group, ModelFile, Node, Workflow
+from scripts.workflow_specs.spec import GROUP_COLOURS, Box, ModelFile, Node, Workflow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,12 +52,14 @@ MAKE_NODE = """([type, title, box, values, colours, models]) => {
     return String(node.id)
 }"""
 
-LINK = """([origin, output, target, input]) => {
+LINK = """([origin, output, target, input, points]) => {
     const [from, to] = [origin, target].map(id => app.graph.getNodeById(id))
     const [out, into] = [from.outputs.findIndex(s => s.name === output), to.inputs.findIndex(s => s.name === input)]
     if (out < 0) throw new Error(`${from.type} has no output ${output}`)
     if (into < 0) throw new Error(`${to.type} has no input ${input}`)
-    if (!from.connect(out, to, into)) throw new Error(`${from.type} ${output} does not fit ${to.type} ${input}`)
+    const link = from.connect(out, to, into)
+    if (!link) throw new Error(`${from.type} ${output} does not fit ${to.type} ${input}`)
+    for (const point of points) app.graph.createReroute(point, link)
 }"""
 
 RESIZE = """([id, size]) => app.graph.getNodeById(id).setSize(size)"""
@@ -76,27 +78,24 @@ SAVE = "async () => await app.graphToPrompt()"
 def build(page: Page, workflow: Workflow) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make the workflow on an empty graph; returns it in UI and in API format."""
     graph_page.show_workflow(page, graph_page.BLANK)
+    ids: dict[str, str] = {}
     for group in workflow.groups:
-        page.evaluate(MAKE_GROUP, [title(group), GROUP_COLOURS[group.number - 1], [*group.corner, *group.size]])
-    ids = {node.key: make_node(page, group, node) for group in workflow.groups for node in group.nodes}
+        title, colour = f"{group.number} {group.title}", GROUP_COLOURS[group.number - 1]
+        page.evaluate(MAKE_GROUP, [title, colour, workflow.frame(group)])
+        for node in group.nodes:
+            ids[node.key] = make_node(page, node, workflow.place(group, node))
     for node in (node for group in workflow.groups for node in group.nodes):
         for name, (origin, output) in node.links.items():
-            page.evaluate(LINK, [ids[origin], output, ids[node.key], name])
+            points = [workflow.point(*point) for point in node.via.get(name, ())]
+            page.evaluate(LINK, [ids[origin], output, ids[node.key], name, points])
         page.evaluate(RESIZE, [ids[node.key], node.box[2:]])
     graph_page.settle(page)
     saved = page.evaluate(SAVE)
     return tidy(saved["workflow"], workflow.name), saved["output"]
 
 
-def title(group: Group) -> str:
-    """What the frame of a group says."""
-    return f"{group.number} {group.title}"
-
-
-def make_node(page: Page, group: Group, node: Node) -> str:
+def make_node(page: Page, node: Node, box: Box) -> str:
     """Make one node; returns its id."""
-    (left, top), (x, y, width, height) = group.corner, node.box
-    box = [left + MARGIN + x, top + HEAD + y, width, height]
     models = [describe(node.model)] if node.model else []
     return page.evaluate(MAKE_NODE, [node.type, node.title, box, node.values, node.colours, models])
 
@@ -108,7 +107,8 @@ def describe(model: ModelFile) -> dict[str, str]:
 
 def tidy(saved: dict[str, Any], name: str) -> dict[str, Any]:
     """A saved workflow without what differs from run to run; a page that finds no view shows the whole graph."""
-    return saved | {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)), "extra": {}}
+    kept = {key: value for key, value in saved["extra"].items() if key in ("reroutes", "linkExtensions")}
+    return saved | {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)), "extra": kept}
 
 
 def write_json(content: Any, file: Path) -> None:

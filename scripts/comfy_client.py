@@ -67,7 +67,6 @@ class OutputFile:
     node_id: str
     filename: str
     subfolder: str
-    type: str
 
 
 class ComfyClient:
@@ -211,7 +210,7 @@ class ComfyClient:
     def download(self, output: OutputFile, target: Path) -> Path:
         """Fetch an output file to `target`; nothing half-written is left behind."""
         where = urlencode(
-            {"filename": output.filename, "subfolder": output.subfolder, "type": output.type}, quote_via=quote
+            {"filename": output.filename, "subfolder": output.subfolder, "type": "output"}, quote_via=quote
         )
         content = self.request(f"/view?{where}")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -310,11 +309,11 @@ def check_history(history: dict[str, Any]) -> dict[str, Any]:
 
 
 def output_files(history: dict[str, Any]) -> list[OutputFile]:
-    """Every file that the run saved, in node order."""
+    """Every file that the run saved, in node order; previews are left out."""
     return [
-        OutputFile(node_id=node_id, filename=item["filename"], subfolder=item["subfolder"], type=item["type"])
+        OutputFile(node_id=node_id, filename=item["filename"], subfolder=item["subfolder"])
         for node_id, output in history["outputs"].items()
         for items in output.values()
         for item in items
-        if isinstance(item, dict) and "filename" in item
+        if isinstance(item, dict) and "filename" in item and item["type"] == "output"
     ]

@@ -156,11 +156,9 @@ def run_workflow(client: ComfyClient, workflow: Workflow, out: Path) -> list[Pat
 
 
 def save_results(client: ComfyClient, workflow: Workflow, outputs: list[OutputFile], out: Path) -> list[Path]:
-    """Fetch what was saved: the first video as demo, the canvas as canvas, others under their own names."""
+    """Fetch the files: the first video as demo, the canvas as canvas, others under their own names."""
     saved: list[Path] = []
     for output in outputs:
-        if output.type != "output":
-            continue  # a preview
         suffix = Path(output.filename).suffix.lower()
         target = out / Path(output.filename).name
         if suffix in VIDEO_SUFFIXES and not any(path.stem == "demo" for path in saved):

@@ -134,10 +134,8 @@ def node_area(page: Page, node_id: str) -> Area:
 def graph_area(page: Page) -> Area:
     """All nodes and groups, in units of the graph."""
     code = """() => {
-        const areas = [...app.graph.nodes, ...app.graph.groups].map(item => {
-            if (!item.getBounding) return [...item.boundingRect]
-            const area = new Float32Array(4); item.getBounding(area); return [...area]
-        })
+        const ofNode = node => { const area = new Float32Array(4); node.getBounding(area); return area }
+        const areas = [...app.graph.nodes.map(ofNode), ...app.graph.groups.map(group => group.boundingRect)]
         return [Math.min(...areas.map(a => a[0])), Math.min(...areas.map(a => a[1])),
                 Math.max(...areas.map(a => a[0] + a[2])), Math.max(...areas.map(a => a[1] + a[3]))]
     }"""

@@ -43,7 +43,7 @@ DENSITY = 2
 """Pixels of a picture for each CSS pixel."""
 NODE_MARGIN = 28
 WORKFLOW_MARGIN = 40
-WORKFLOW_WIDTH = 2200
+WORKFLOW_WIDTH = 2000
 """Of the picture, in pixels."""
 
 PICTURES_SHOWN = """ids => app.graph.nodes

@@ -29,7 +29,7 @@ LORA = ModelFile(
 Reference = dict[str, str]
 """An entry of MAGREF Load References."""
 
-WOMAN: Reference = {"file": "astronaut.png", "name": "woman", "kind": "person"}
-CAT: Reference = {"file": "cat.png", "name": "cat", "kind": "object"}
-CUP: Reference = {"file": "coffee.png", "name": "cup", "kind": "object"}
-TABLE: Reference = {"file": "coffee.png", "name": "table", "kind": "background"}
+WOMAN: Reference = {"name": "woman", "kind": "person", "file": "astronaut.png"}
+CAT: Reference = {"name": "cat", "kind": "object", "file": "cat.png"}
+CUP: Reference = {"name": "cup", "kind": "object", "file": "coffee.png"}
+TABLE: Reference = {"name": "table", "kind": "background", "file": "coffee.png"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from scripts.workflow_specs.files import CLIP_VISION, DIT, TEXT_ENCODER, VAE, Reference
-from scripts.workflow_specs.spec import Group, Link, ModelFile, Node, note
+from scripts.workflow_specs.spec import Box, Group, Link, Node, note
 
 GREEN, RED = ("#232", "#353"), ("#322", "#533")
 
@@ -28,9 +28,11 @@ NATIVE_LOADER_HINT = (
 )
 
 
-def models(loader: Node, hint: str, *more: ModelFile) -> Group:
-    """Step 1: the DiT's loader, the other three, and where all files go."""
-    files = (DIT, *more, TEXT_ENCODER, VAE, CLIP_VISION)
+def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 172)) -> Group:
+    """Step 1: the DiT's loader, what changes the DiT, the other three loaders at `others`, and where all files go."""
+    x, y = others
+    named = (node.model for node in (loader, *more))
+    files = (*(file for file in named if file is not None), TEXT_ENCODER, VAE, CLIP_VISION)
     listed = "\n".join(f"- **{file.folder}**: [{file.name}]({file.page})" for file in files)
     nodes = (
         note(
@@ -45,24 +47,25 @@ def models(loader: Node, hint: str, *more: ModelFile) -> Group:
         Node(
             key="clip",
             type="CLIPLoader",
-            box=(400, 172, 380, 114),
+            box=(x, y, 380, 114),
             values={"clip_name": TEXT_ENCODER.name, "type": "wan"},
             model=TEXT_ENCODER,
         ),
         Node(
             key="vae",
             type="VAELoader",
-            box=(400, 350, 380, 62),
+            box=(x, y + 178, 380, 62),
             values={"vae_name": VAE.name},
             model=VAE,
         ),
         Node(
             key="clip vision",
             type="CLIPVisionLoader",
-            box=(400, 452, 380, 62),
+            box=(x, y + 280, 380, 62),
             values={"clip_name": CLIP_VISION.name},
             model=CLIP_VISION,
         ),
+        *more,
     )
     return Group(number=1, title="Models", nodes=nodes)
 
@@ -79,15 +82,14 @@ def native_loader() -> Node:
     return Node(key="dit", type="UNETLoader", box=(400, 0, 380, 110), values={"unet_name": DIT.name}, model=DIT)
 
 
-def load_references(*references: Reference) -> Node:
+def load_references(references: tuple[Reference, ...], box: Box) -> Node:
     """The pictures, named in the input folder."""
-    text = "[\n" + ",\n".join(f"  {json.dumps(reference)}" for reference in references) + "\n]"
-    return Node(
-        key="references", type="MagrefLoadReferences", box=(0, 0, 400, 290), values={"references": text}
-    )
+    lines = (json.dumps(reference).replace(', "file"', ',\n   "file"') for reference in references)
+    text = "[\n" + ",\n".join(f"  {line}" for line in lines) + "\n]"
+    return Node(key="references", type="MagrefLoadReferences", box=box, values={"references": text})
 
 
-def pictures_note(references: tuple[Reference, ...], box: tuple[int, int, int, int]) -> Node:
+def pictures_note(references: tuple[Reference, ...], box: Box) -> Node:
     """Which example pictures to copy, and how to bring one's own."""
     *others, last = (f"**{reference['file']}**" for reference in references)
     listed = f"{', '.join(others)} and {last}" if others else last
@@ -101,9 +103,9 @@ def pictures_note(references: tuple[Reference, ...], box: tuple[int, int, int, i
     )
 
 
-def plain_references(*references: Reference) -> Group:
+def plain_references(*references: Reference, wider: int = 0) -> Group:
     """Step 2: pictures as they are."""
-    nodes = (load_references(*references), pictures_note(references, (430, 0, 350, 210)))
+    nodes = (pictures_note(references, (0, 0, 350, 210)), load_references(references, (380, 0, 400 + wider, 290)))
     return Group(number=2, title="References", nodes=nodes)
 
 
@@ -115,7 +117,11 @@ def cut_out_references(*references: Reference) -> Group:
         box=(430, 0, 350, 490),
         links={"references": ("references", "references")},
     )
-    nodes = (load_references(*references), pictures_note(references, (0, 340, 400, 160)), cut_out)
+    nodes = (
+        load_references(references, (0, 0, 400, 330)),
+        pictures_note(references, (0, 380, 400, 120)),
+        cut_out,
+    )
     return Group(number=2, title="References", nodes=nodes)
 
 
@@ -178,7 +184,7 @@ def prompt(text: str, hint: str) -> Group:
     return Group(number=4, title="Prompt", nodes=nodes)
 
 
-def text_node(key: str, title: str, box: tuple[int, int, int, int], text: str, colours: tuple[str, str]) -> Node:
+def text_node(key: str, title: str, box: Box, text: str, colours: tuple[str, str]) -> Node:
     """A prompt."""
     return Node(
         key=key,
@@ -208,14 +214,14 @@ def official_sampling(model: Link) -> Group:
     hint = note(
         "sampler note",
         "Sampling",
-        (430, 0, 350, 130),
+        (480, 0, 300, 150),
         "These are the values of the official program: **unipc**, **40** steps, guidance **5**, shift **3**.",
         "For a quick look take 20 steps and 49 frames.",
     )
     return Group(number=5, title="Sample", nodes=(sampler, hint))
 
 
-def video(latent: Link, *, wider: int = 0) -> Group:
+def video(latent: Link) -> Group:
     """Step 6: frames and the mp4."""
     nodes = (
         Node(
@@ -223,13 +229,14 @@ def video(latent: Link, *, wider: int = 0) -> Group:
             type="MagrefDecodeVideo",
             box=(0, 0, 300, 180),
             links={"latent": latent, "vae": ("vae", "VAE")},
+            via={"latent": ((2, 450), (2, 10)), "vae": ((1, -20), (2, -20))},
         ),
         Node(
             key="save video",
             type="SaveVideo",
-            box=(330, 0, 450 + wider, 126),
+            box=(330, 0, 450, 126),
             values={"filename_prefix": "video/magref"},
             links={"video": ("decode", "video")},
         ),
     )
-    return Group(number=6, title="Video", nodes=nodes, wider=wider)
+    return Group(number=6, title="Video", nodes=nodes)

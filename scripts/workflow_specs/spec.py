@@ -11,6 +11,9 @@ Link = tuple[str, str]
 Colours = tuple[str, str]
 """Of title and body."""
 
+Box = tuple[int, int, int, int]
+"""x, y, width, height."""
+
 GAP = 40
 """Between groups."""
 COLUMN_WIDTH, ROW_HEIGHT = 820, 620
@@ -56,13 +59,15 @@ class Node:
     key: str
     """The name by which links find it."""
     type: str
-    box: tuple[int, int, int, int]
-    """x, y, width, height; counted from where the first node of the group stands."""
+    box: Box
+    """Counted from where the first node of the group stands."""
     title: str = ""
     values: dict[str, Any] = field(default_factory=dict[str, Any])
     """Widget -> value, where it is not the default; a note has one widget without a name."""
     links: dict[str, Link] = field(default_factory=dict[str, Link])
     """Input -> where it comes from."""
+    via: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict[str, tuple[tuple[int, int], ...]])
+    """Input -> (column, x) of the points between the rows through which its link runs."""
     model: ModelFile | None = None
     """The weights that it names, so that the page can offer them where they are missing."""
     colours: Colours | None = None
@@ -76,19 +81,6 @@ class Group:
     """1 to 6; its title begins with it and its place in the grid follows from it."""
     title: str
     nodes: tuple[Node, ...]
-    wider: int = 0
-    """How much wider than its column; for the last one."""
-
-    @property
-    def corner(self) -> tuple[int, int]:
-        """x and y of its upper left corner."""
-        column, row = CELLS[self.number - 1]
-        return column * (COLUMN_WIDTH + GAP), row * (ROW_HEIGHT + GAP)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Its width and height."""
-        return COLUMN_WIDTH + self.wider, ROW_HEIGHT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +89,27 @@ class Workflow:
 
     name: str
     groups: tuple[Group, ...]
+    widths: tuple[int, int, int] = (COLUMN_WIDTH, COLUMN_WIDTH, COLUMN_WIDTH)
+    """Of the columns."""
+
+    def frame(self, group: Group) -> Box:
+        """Where a group lies in the graph."""
+        column, row = CELLS[group.number - 1]
+        return self.left(column), row * (ROW_HEIGHT + GAP), self.widths[column], ROW_HEIGHT
+
+    def place(self, group: Group, node: Node) -> Box:
+        """Where a node of a group lies in the graph."""
+        left, top, _, _ = self.frame(group)
+        x, y, width, height = node.box
+        return left + MARGIN + x, top + HEAD + y, width, height
+
+    def left(self, column: int) -> int:
+        """x of a column."""
+        return sum(self.widths[:column]) + column * GAP
+
+    def point(self, column: int, x: int) -> tuple[int, int]:
+        """A point between the rows, `x` right of the left edge of a column."""
+        return self.left(column) + x, ROW_HEIGHT + GAP // 2
 
     @property
     def models(self) -> tuple[ModelFile, ...]:
@@ -104,7 +117,7 @@ class Workflow:
         return tuple(node.model for group in self.groups for node in group.nodes if node.model is not None)
 
 
-def note(key: str, title: str, box: tuple[int, int, int, int], *paragraphs: str) -> Node:
+def note(key: str, title: str, box: Box, *paragraphs: str) -> Node:
     """A note in Markdown."""
     text = "\n\n".join(paragraphs)
     colours = ("#2a2f3a", "#343a46")

@@ -3,8 +3,15 @@ from __future__ import annotations
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.dit_models import CPU_SHAPE, GPU_SHAPE, IMAGE_TOKENS, Shape, forward_flops, random_weights
 from benchmarks.dit_speed import table
+from benchmarks.support.dit_models import (
+    CPU_SHAPE,
+    GPU_SHAPE,
+    IMAGE_TOKENS,
+    Shape,
+    forward_flops,
+    random_weights,
+)
 from magref_core.dit.attention import Backend
 from magref_core.dit.config import DiTConfig
 from magref_core.dit.model import MagrefDiT

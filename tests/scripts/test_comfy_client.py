@@ -209,7 +209,7 @@ def test_an_uploaded_picture_arrives_whole_and_its_place_comes_back(fake, tmp_pa
 
 
 def test_a_download_is_whole_or_absent(fake, tmp_path):
-    output = OutputFile(node_id="1", filename="a b.mp4", subfolder="video", type="output")
+    output = OutputFile(node_id="1", filename="a b.mp4", subfolder="video")
     fake.routes = {"/view": (200, b"film")}
     client = ComfyClient(fake.url)
     assert client.download(output, tmp_path / "new" / "demo.mp4").read_bytes() == b"film"
@@ -222,10 +222,9 @@ def test_a_download_is_whole_or_absent(fake, tmp_path):
 
 def test_every_saved_file_is_listed_and_nothing_else():
     item = {"filename": "x.mp4", "subfolder": "video", "type": "output"}
-    history = {"outputs": {"4": {"images": [item], "animated": [True]}, "2": {"text": ["hello"]}}}
-    assert output_files(history) == [
-        OutputFile(node_id="4", filename="x.mp4", subfolder="video", type="output")
-    ]
+    preview = {"filename": "y.png", "subfolder": "", "type": "temp"}
+    history = {"outputs": {"4": {"images": [item, preview], "animated": [True]}, "2": {"text": ["hello"]}}}
+    assert output_files(history) == [OutputFile(node_id="4", filename="x.mp4", subfolder="video")]
 
 
 def test_the_end_of_a_run_is_noticed_at_once(fake):

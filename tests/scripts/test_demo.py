@@ -22,8 +22,8 @@ WORKFLOW = {
 }
 
 
-def saved_file(node_id, filename, kind="output"):
-    return OutputFile(node_id=node_id, filename=filename, subfolder="", type=kind)
+def saved_file(node_id, filename):
+    return OutputFile(node_id=node_id, filename=filename, subfolder="")
 
 
 def run_demo(*arguments):
@@ -38,9 +38,9 @@ def flow(tmp_path):
     return file
 
 
-def test_video_and_canvas_get_their_names_others_keep_theirs_and_previews_stay(tmp_path):
+def test_video_and_canvas_get_their_names_and_others_keep_theirs(tmp_path):
     outputs = [saved_file("5", "other_1.png"), saved_file("4", "c_1.png"), saved_file("3", "v_1.mp4")]
-    outputs += [saved_file("3", "v_2.mp4"), saved_file("4", "preview.png", "temp")]
+    outputs.append(saved_file("3", "v_2.mp4"))
     with fake_comfyui() as fake:
         fake.routes = {"/view": (200, b"content")}
         demo.save_results(ComfyClient(fake.url), WORKFLOW, outputs, tmp_path)

@@ -168,7 +168,7 @@ def checkpoints(server):
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("truncated", "truncated"), ("t2v", "16"), ("nan", "NaN"), ("vae", "VAE")],
+    [("truncated", "truncated"), ("t2v", "16"), ("nan", "not finite numbers"), ("vae", "VAE")],
 )
 def test_a_wrong_checkpoint_is_named_for_what_it_is(client, workflow, checkpoints, name, sentence):
     inputs(workflow, "MagrefDiTLoader")["model"] = checkpoints[name].name

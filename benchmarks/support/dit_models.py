@@ -17,7 +17,7 @@ from magref_core.dit.attention import Backend
 from magref_core.dit.config import DiTConfig
 from magref_core.dit.model import MagrefDiT
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACK = "magref_pack"
 
 PROMPT_TOKENS, IMAGE_TOKENS = 77, 257

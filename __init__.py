@@ -28,4 +28,6 @@ def check_host_version(version: str) -> None:
     numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
     if numbers and numbers < LOWEST_HOST:
         lowest = ".".join(map(str, LOWEST_HOST))
-        raise ImportError(f"ComfyUI-MAGREF needs ComfyUI {lowest} or newer, but this is {version}: update ComfyUI")
+        raise ImportError(
+            f"ComfyUI-MAGREF needs ComfyUI {lowest} or newer, but this is {version}: update ComfyUI"
+        )

@@ -28,7 +28,9 @@ class BuildMaskedCanvas(io.ComfyNode):
             "where they are. The layout is the official one, repeatable by its seed, or your own boxes.",
             search_aliases=["magref", "composite", "collage", "layout", "canvas"],
             inputs=[
-                References.Input("references", tooltip="From MAGREF Load References or MAGREF Auto Mask Subject."),
+                References.Input(
+                    "references", tooltip="From MAGREF Load References or MAGREF Auto Mask Subject."
+                ),
                 io.Int.Input(
                     "width",
                     default=832,
@@ -115,7 +117,12 @@ class BuildMaskedCanvas(io.ComfyNode):
             sizes = [tuple(reference.image.shape[:2]) for reference in references]
             placed = arrange(sizes, height=height, width=width, seed=layout_seed, order=order)
         canvas = compose_canvas(
-            references, placed, height=height, width=width, background=parse_colour(background), mask_shape=mask_shape
+            references,
+            placed,
+            height=height,
+            width=width,
+            background=parse_colour(background),
+            mask_shape=mask_shape,
         )
         image, mask = host.canvas_to_host(canvas)
         return io.NodeOutput(canvas, image, mask, ui=ui.PreviewImage(image, cls=cls))
@@ -128,6 +135,8 @@ def parse_colour(text: str) -> tuple[int, int, int]:
         MagrefError: the text is not of that form.
     """
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", text.strip()):
-        raise MagrefError(f"the background is {text!r}, but a colour as #rrggbb is needed: use #ffffff for white")
+        raise MagrefError(
+            f"the background is {text!r}, but a colour as #rrggbb is needed: use #ffffff for white"
+        )
     red, green, blue = bytes.fromhex(text.strip()[1:])
     return red, green, blue

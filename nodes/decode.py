@@ -26,7 +26,12 @@ class DecodeVideo(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="From the sampler, all frames of it."),
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE that encoded the canvas."),
                 io.Float.Input(
-                    "fps", default=15.0, min=1.0, max=120.0, step=1.0, tooltip="Frames per second of the VIDEO output."
+                    "fps",
+                    default=15.0,
+                    min=1.0,
+                    max=120.0,
+                    step=1.0,
+                    tooltip="Frames per second of the VIDEO output.",
                 ),
                 io.Int.Input(
                     "drop_frames",
@@ -100,5 +105,9 @@ def _tiling(tile_size: int, tile_frames: int) -> Tiling | None:
         return None
     side, frames = tile_size // PIXEL_STRIDE, tile_frames // FRAME_STRIDE
     return Tiling(
-        height=side, width=side, overlap=side // 4, frames=frames, frame_overlap=max(1, frames // 4) if frames else 0
+        height=side,
+        width=side,
+        overlap=side // 4,
+        frames=frames,
+        frame_overlap=max(1, frames // 4) if frames else 0,
     )

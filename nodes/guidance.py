@@ -27,10 +27,16 @@ class ApplyMaskedGuidance(io.ComfyNode):
             search_aliases=["magref", "masked guidance", "subject to video", "reference video"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The prompt: what the subjects do, and where."),
-                io.Conditioning.Input("negative", tooltip="What should not be seen. It gets the same canvas."),
+                io.Conditioning.Input(
+                    "negative", tooltip="What should not be seen. It gets the same canvas."
+                ),
                 io.Vae.Input("vae", tooltip="The Wan 2.1 VAE: wan_2.1_vae.safetensors."),
-                io.ClipVision.Input("clip_vision", tooltip="CLIP ViT-H, 1280 wide: clip_vision_h.safetensors."),
-                MagrefCanvas.Input("canvas", tooltip="From MAGREF Build Masked Canvas; its size is the video's."),
+                io.ClipVision.Input(
+                    "clip_vision", tooltip="CLIP ViT-H, 1280 wide: clip_vision_h.safetensors."
+                ),
+                MagrefCanvas.Input(
+                    "canvas", tooltip="From MAGREF Build Masked Canvas; its size is the video's."
+                ),
                 io.Int.Input(
                     "length",
                     default=81,
@@ -44,7 +50,9 @@ class ApplyMaskedGuidance(io.ComfyNode):
             outputs=[
                 io.Conditioning.Output(id="positive", display_name="positive"),
                 io.Conditioning.Output(id="negative", display_name="negative"),
-                io.Latent.Output(id="latent", display_name="latent", tooltip="Empty, in the size of the video."),
+                io.Latent.Output(
+                    id="latent", display_name="latent", tooltip="Empty, in the size of the video."
+                ),
             ],
         )
 

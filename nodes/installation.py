@@ -20,6 +20,7 @@ def is_loaded_already(node: type[io.ComfyNode]) -> bool:
         return False
     folders = [Path(sys.modules[cls.__module__].__file__ or "").parents[1] for cls in (other, node)]
     logger.warning(
-        "ComfyUI-MAGREF is installed twice: %s is used and %s is ignored; remove one of the two folders", *folders
+        "ComfyUI-MAGREF is installed twice: %s is used and %s is ignored; remove one of the two folders",
+        *folders,
     )
     return True

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import comfy.latent_formats
 import comfy.ldm.common_dit
 import comfy.ldm.flux.math
 import comfy.ldm.modules.attention
@@ -61,7 +62,8 @@ class HostMagrefDiT(MagrefDiT):
         )
         super().__init__(DiTConfig(**shape), backend)
         # Nodes that replace `forward_orig` feed these float32 layers in the compute dtype.
-        for layer in (*self.time_embedding, *self.time_projection, self.head.head):
+        layers: list[Any] = [*self.time_embedding, *self.time_projection, self.head.head]
+        for layer in layers:
             if hasattr(layer, "comfy_cast_weights"):
                 layer.comfy_cast_weights = True
 
@@ -77,7 +79,7 @@ class HostMagrefDiT(MagrefDiT):
     def _forward(
         self, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
     ):
-        """As native Wan does: odd sizes are padded and cut off again; `time_dim_concat` adds frames at the end."""
+        """As native Wan does: odd sizes are padded and cut again, `time_dim_concat` adds frames."""
         t, h, w = x.shape[2:]
         parts = [x] if time_dim_concat is None else [x, time_dim_concat]
         x = torch.cat(
@@ -135,16 +137,15 @@ class MagrefBaseModel(comfy.model_base.WAN21):
 
     def __init__(self, model_config, model_type=comfy.model_base.ModelType.FLOW, device=None):
         # Past WAN21, which would build the native DiT; the host derives its own variants in this way.
-        super(comfy.model_base.WAN21, self).__init__(
-            model_config, model_type, device=device, unet_model=HostMagrefDiT
-        )
+        dit: Any = HostMagrefDiT
+        super(comfy.model_base.WAN21, self).__init__(model_config, model_type, device=device, unet_model=dit)
         self.image_to_video = True
 
     def extra_conds(self, **kwargs):
         text = kwargs.get("cross_attn")
         if text is not None:
             # Of equal length, prompt and negative prompt share one forward.
-            kwargs["cross_attn"] = fit_prompt(text, self.diffusion_model.text_len)
+            kwargs["cross_attn"] = fit_prompt(text, self.model_config.unet_config["text_len"])
         return super().extra_conds(**kwargs)
 
 
@@ -153,85 +154,92 @@ def load_magref_dit(file: str, model_options: dict[str, Any] | None = None, disa
 
     Args:
         file: a safetensors file or the index of a sharded model.
-        model_options: `dtype`, `fp8_optimizations`, `custom_operations`, `load_device`, `offload_device` as for
-            `comfy.sd.load_diffusion_model`.
-        disable_dynamic: asked by the host where it needs a model without dynamic VRAM.
+        model_options: `dtype`, `fp8_optimizations`, `custom_operations`, `load_device` and `offload_device`,
+            as for `comfy.sd.load_diffusion_model`.
+        disable_dynamic: set by the host where it needs a model outside dynamic VRAM.
 
     Raises:
         CheckpointError: the file is not a whole MAGREF DiT.
     """
     checkpoint = read_checkpoint(Path(file))
-    weights, metadata = {}, {}
+    weights: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
     for part in checkpoint.files:
         shard, shard_metadata = comfy.utils.load_torch_file(str(part), return_metadata=True)
         weights.update(shard)
         metadata.update(shard_metadata or {})
-    patcher = build_magref_dit(
-        weights,
-        label=checkpoint.label,
-        metadata=metadata,
-        model_options=model_options,
-        disable_dynamic=disable_dynamic,
-    )
-    patcher.cached_patcher_init = (load_magref_dit, (file, model_options))
-    return patcher
-
-
-def build_magref_dit(weights, *, label, metadata=None, model_options=None, disable_dynamic=False):
-    """`load_magref_dit` for weights that are at hand."""
     options = model_options or {}
-    load_device = options.get("load_device", comfy.model_management.get_torch_device())
-    offload_device = options.get("offload_device", comfy.model_management.unet_offload_device())
-    if options.get("custom_operations") is None:
-        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
-    names = upstream_names(weights)
-    weights = {names[name]: weight for name, weight in weights.items() if name in names}
-    if options.get("custom_operations") is None:
-        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata={})
-    shape, fit = examine({name: tuple(weight.shape) for name, weight in weights.items()}, label=label)
-    check_finite(weights, label=label)
-    if fit.unexpected:
-        logger.warning(
-            "%s has %d weights that the DiT does not know: %s", label, len(fit.unexpected), fit.unexpected[:3]
-        )
-        weights = {name: weight for name, weight in weights.items() if name not in fit.unexpected}
-
-    config = _config(shape, weights, options, load_device)
+    weights = _upstream(weights, metadata, convert=options.get("custom_operations") is None)
+    shape = _examined(weights, checkpoint.label)
     num_weights = comfy.utils.calculate_parameters(weights)
-    model = config.get_model(weights, "")
-    patcher_class = (
-        comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    )
-    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
-    if not comfy.model_management.is_device_cpu(offload_device):
-        model.to(offload_device)
-    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
+    patcher = _build(shape, weights, options, disable_dynamic)
+    # The host loads the model again through this when it needs another copy of it.
+    patcher.cached_patcher_init = (load_magref_dit, (file, model_options))
     logger.info(
         "MAGREF DiT from %s: %d blocks of width %d, %.2f billion weights as %s, computing in %s",
-        label,
+        checkpoint.label,
         shape.num_layers,
         shape.dim,
         num_weights / 1e9,
-        model.get_dtype(),
-        model.get_dtype_inference(),
+        patcher.model.get_dtype(),
+        patcher.model.get_dtype_inference(),
     )
     return patcher
 
 
-def _config(shape: DiTConfig, weights, options, load_device) -> MagrefConfig:
+def _upstream(weights: dict[str, Tensor], metadata: dict[str, str], *, convert: bool) -> dict[str, Tensor]:
+    """The weights under the model's names; no tensor is touched, so that they still stream from the disk."""
+    if convert:  # what the metadata says is said in the names of the file
+        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
+    names = upstream_names(weights)
+    weights = {names[name]: weight for name, weight in weights.items() if name in names}
+    if convert:  # the mark of a scaled file is found only without its prefix
+        weights, _ = comfy.utils.convert_old_quants(weights, "", metadata={})
+    return weights
+
+
+def _examined(weights: dict[str, Tensor], label: str) -> DiTConfig:
+    """Refuse what is not the DiT, and take out what it does not know."""
+    shape, fit = examine({name: tuple(weight.shape) for name, weight in weights.items()}, label=label)
+    check_finite(weights, label=label)
+    if fit.unexpected:
+        few = ", ".join(fit.unexpected[:3])
+        logger.warning("%s has %d weights that the DiT does not know: %s", label, len(fit.unexpected), few)
+    for name in fit.unexpected:
+        del weights[name]
+    return shape
+
+
+def _build(shape: DiTConfig, weights: dict[str, Tensor], options: dict[str, Any], disable_dynamic: bool):
+    """The host's own steps from weights to patcher, with our config in place of a detected one."""
+    management = comfy.model_management
+    load_device = options.get("load_device", management.get_torch_device())
+    offload_device = options.get("offload_device", management.unet_offload_device())
+    model = _config(shape, weights, options, load_device).get_model(weights, "")
+    # Looked up here: the host rebinds the name when it starts.
+    kind = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = kind(model, load_device=load_device, offload_device=offload_device)
+    if not management.is_device_cpu(offload_device):
+        model.to(offload_device)
+    model.load_model_weights(weights, "", assign=patcher.is_dynamic())
+    return patcher
+
+
+def _config(
+    shape: DiTConfig, weights: dict[str, Tensor], options: dict[str, Any], load_device
+) -> MagrefConfig:
     """The host's description of the model: shape, quantisation, dtypes, layers."""
-    config = MagrefConfig({"image_model": "wan2.1", "model_type": "i2v", **asdict(shape)})
+    management = comfy.model_management
+    config: Any = MagrefConfig({"image_model": "wan2.1", "model_type": "i2v", **asdict(shape)})
     config.quant_config = comfy.utils.detect_layer_quantization(weights, "")
-    quantised = config.quant_config is not None
+    is_quantised = config.quant_config is not None
     supported = config.supported_inference_dtypes
-    dtype = options.get("dtype") or comfy.model_management.unet_dtype(
+    dtype = options.get("dtype") or management.unet_dtype(
         model_params=comfy.utils.calculate_parameters(weights),
         supported_dtypes=supported,
-        weight_dtype=None if quantised else comfy.utils.weight_dtype(weights),
+        weight_dtype=None if is_quantised else comfy.utils.weight_dtype(weights),
     )
-    manual_cast = comfy.model_management.unet_manual_cast(
-        None if quantised else dtype, load_device, supported
-    )
+    manual_cast = management.unet_manual_cast(None if is_quantised else dtype, load_device, supported)
     config.set_inference_dtype(dtype, manual_cast, device=load_device)
     config.custom_operations = options.get("custom_operations")
     config.optimizations["fp8"] = bool(options.get("fp8_optimizations", False))

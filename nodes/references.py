@@ -43,7 +43,9 @@ class LoadReferences(io.ComfyNode):
                     "such as image_1), name (any word without slashes) and kind (person, object or background). "
                     "A connected picture without an entry is called like its socket and is an object.",
                 ),
-                io.Autogrow.Input("images", template=_sockets(io.Image, "image", "One picture, [0, 1]."), optional=True),
+                io.Autogrow.Input(
+                    "images", template=_sockets(io.Image, "image", "One picture, [0, 1]."), optional=True
+                ),
                 io.Autogrow.Input(
                     "masks",
                     template=_sockets(
@@ -84,7 +86,9 @@ class LoadReferences(io.ComfyNode):
         masks = {name: mask for name, mask in (masks or {}).items() if mask is not None}
         entries = parse_entries(references)
         named = {entry["image"] for entry in entries if "image" in entry}
-        entries += [{"image": socket, "name": socket, "kind": "object"} for socket in images if socket not in named]
+        entries += [
+            {"image": socket, "name": socket, "kind": "object"} for socket in images if socket not in named
+        ]
         if not entries:
             raise MagrefError(
                 "no reference is given, but at least one picture is needed: connect a picture to image_1, "
@@ -121,7 +125,9 @@ def parse_entries(text: str) -> list[dict[str, str]]:
             f"the references are not JSON ({error.msg} in line {error.lineno}): write a list such as {EXAMPLE}"
         ) from error
     if not isinstance(entries, list):
-        raise MagrefError(f"the references are a {type(entries).__name__}, but a list is needed such as {EXAMPLE}")
+        raise MagrefError(
+            f"the references are a {type(entries).__name__}, but a list is needed such as {EXAMPLE}"
+        )
     complete = [_complete(number, entry) for number, entry in enumerate(entries, start=1)]
     if complete:
         check_names([entry["name"] for entry in complete])
@@ -130,11 +136,17 @@ def parse_entries(text: str) -> list[dict[str, str]]:
 
 def _complete(number: int, entry: Any) -> dict[str, str]:
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        raise MagrefError(f"reference {number} is {json.dumps(entry)}, but an entry of texts is needed as in {EXAMPLE}")
+        raise MagrefError(
+            f"reference {number} is {json.dumps(entry)}, but an entry of texts is needed as in {EXAMPLE}"
+        )
     if unknown := sorted(set(entry) - FIELDS):
-        raise MagrefError(f"reference {number} has the field {unknown[0]!r}: use only {', '.join(sorted(FIELDS))}")
+        raise MagrefError(
+            f"reference {number} has the field {unknown[0]!r}: use only {', '.join(sorted(FIELDS))}"
+        )
     if ("file" in entry) == ("image" in entry):
-        raise MagrefError(f"reference {number} must have either a file or an image socket: write one as in {EXAMPLE}")
+        raise MagrefError(
+            f"reference {number} must have either a file or an image socket: write one as in {EXAMPLE}"
+        )
     source = entry.get("file") or entry.get("image", "")
     complete = {"name": Path(source).stem, "kind": "object", **entry}
     if complete["kind"] not in KINDS:
@@ -176,7 +188,9 @@ def _load(entry: dict[str, str], images: dict[str, Tensor], masks: dict[str, Ten
         return Reference(name=name, kind=kind, image=image, alpha=alpha)
     socket = entry["image"]
     if socket not in images:
-        raise MagrefError(f"{name} names the socket {socket!r}, but nothing is connected there: connect a picture")
+        raise MagrefError(
+            f"{name} names the socket {socket!r}, but nothing is connected there: connect a picture"
+        )
     if len(images[socket]) != 1:
         raise ShapeError(
             f"{socket} carries {len(images[socket])} pictures, but one is needed for each subject: "

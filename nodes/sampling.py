@@ -42,10 +42,14 @@ class MagrefSampler(io.ComfyNode):
             description="Samples the video as the official program does: same sigmas, same solvers, same timesteps.",
             search_aliases=["magref", "ksampler", "unipc", "dpm++"],
             inputs=[
-                io.Model.Input("model", tooltip="A MAGREF model, from MAGREF DiT Loader or any other loader."),
+                io.Model.Input(
+                    "model", tooltip="A MAGREF model, from MAGREF DiT Loader or any other loader."
+                ),
                 io.Conditioning.Input("positive", tooltip="From MAGREF Apply Masked Guidance."),
                 io.Conditioning.Input("negative", tooltip="From MAGREF Apply Masked Guidance."),
-                io.Latent.Input("latent", tooltip="From MAGREF Apply Masked Guidance, or frames to start from."),
+                io.Latent.Input(
+                    "latent", tooltip="From MAGREF Apply Masked Guidance, or frames to start from."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,

@@ -38,7 +38,9 @@ class AutoMaskSubject(io.ComfyNode):
             "Backgrounds stay whole.",
             search_aliases=["magref", "cut out", "background removal", "segmentation", "grabcut"],
             inputs=[
-                References.Input("references", tooltip="From MAGREF Load References or another Auto Mask Subject."),
+                References.Input(
+                    "references", tooltip="From MAGREF Load References or another Auto Mask Subject."
+                ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
@@ -116,7 +118,9 @@ def choose(references: tuple[Reference, ...], subjects: str) -> set[str]:
 def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
     if method == "mask":
         if mask is None:
-            raise MagrefError("the method is mask, but no mask is connected: connect a MASK or choose another method")
+            raise MagrefError(
+                "the method is mask, but no mask is connected: connect a MASK or choose another method"
+            )
         if len(chosen) != 1:
             raise MagrefError(
                 f"one mask is connected, but it would cut out {', '.join(sorted(chosen))}: name one of them in subjects"

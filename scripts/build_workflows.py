@@ -25,14 +25,19 @@ from scripts import ROOT, browser, graph_page
 from scripts.host import Host, end_cleanly_on_terminate, use_host_python
 from scripts.host_install import HostError
 from scripts.workflow_specs import WORKFLOWS
-from scripts.workflow_specs.spec import GROUP_COLOURS, Box, ModelFile, Node, Workflow
+from scripts.workflow_specs.spec import GROUP_COLOURS, MARGIN, Box, ModelFile, Node, Workflow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from playwright.sync_api import Page
 
 FOLDER = ROOT / "workflows"
-PICTURES = ROOT / "examples" / "pictures"
+PICTURES = ROOT / "workflows" / "pictures"
+
+THUMBNAIL = 512
+"""Its side in pixels; the template browser shows squares."""
+FRAME, CORNER = 20, 14
+DARK = (24, 25, 29)
 
 MAKE_NODE = """([type, title, box, values, colours, models]) => {
     const node = LiteGraph.createNode(type)
@@ -72,7 +77,7 @@ MAKE_GROUP = """([title, colour, box]) => {
     app.graph.add(group)
 }"""
 
-SAVE = "async () => await app.graphToPrompt()"
+SAVE = "async () => JSON.stringify(await app.graphToPrompt())"
 
 
 def build(page: Page, workflow: Workflow) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -90,7 +95,7 @@ def build(page: Page, workflow: Workflow) -> tuple[dict[str, Any], dict[str, Any
             page.evaluate(LINK, [ids[origin], output, ids[node.key], name, points])
         page.evaluate(RESIZE, [ids[node.key], node.box[2:]])
     graph_page.settle(page)
-    saved = page.evaluate(SAVE)
+    saved = json.loads(page.evaluate(SAVE))
     return tidy(saved["workflow"], workflow.name), saved["output"]
 
 
@@ -118,6 +123,51 @@ def write_json(content: Any, file: Path) -> None:
     print(f"{file.relative_to(ROOT)}: {file.stat().st_size / 1000:.0f} kB", flush=True)
 
 
+def compute_canvas(page: Page, prompt: dict[str, Any], output: Path) -> Image:
+    """Run the graph as far as its canvas; returns the picture."""
+    from PIL import Image
+
+    wanted = [node_id for node_id, node in prompt.items() if node["class_type"] == "SaveImage"]
+    kind, detail = graph_page.run(page, wanted)
+    if kind != "execution_success":
+        raise HostError(f"the canvas could not be computed: {kind}, {json.dumps(detail)[:500]}")
+    page.wait_for_function(
+        "() => app.graph.nodes.some(node => node.type === 'SaveImage' && node.imgs?.[0]?.complete)"
+    )
+    graph_page.settle(page)
+    return Image.open(max(output.glob("*.png"))).convert("RGB")
+
+
+def photograph(page: Page) -> Image:
+    """The whole graph."""
+    from PIL import Image
+
+    whole = graph_page.graph_area(page).grown(MARGIN)
+    area = graph_page.look_at(page, whole, scale=1700 / whole.width)
+    clip = {"x": area.x, "y": area.y, "width": area.width, "height": area.height}
+    return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")  # pyright: ignore[reportArgumentType]
+
+
+def thumbnail(canvas: Image, graph: Image) -> Image:
+    """The canvas in large and the graph below, in a square."""
+    from PIL import Image, ImageDraw
+
+    square = Image.new("RGB", (THUMBNAIL, THUMBNAIL), DARK)
+    top = FRAME
+    for picture in (canvas, graph):
+        width = THUMBNAIL - 2 * FRAME
+        height = min(width * picture.height // picture.width, THUMBNAIL - FRAME - top)
+        width = height * picture.width // picture.height
+        mask = Image.new("L", (4 * width, 4 * height))
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, 4 * width, 4 * height), 4 * CORNER, fill=255)
+        place = ((THUMBNAIL - width) // 2, top)
+        square.paste(
+            picture.resize((width, height), Image.Resampling.LANCZOS), place, mask.resize((width, height))
+        )
+        top += height + FRAME
+    return square
+
+
 def lay_out_models(folder: Path, models: Iterable[ModelFile]) -> None:
     """Put an empty file in the place of each model, so that the loaders offer it."""
     for model in models:
@@ -137,7 +187,9 @@ def build_all(host: Host, workflows: Iterable[Workflow]) -> None:
         shutil.copytree(PICTURES, base / "input")
         lay_out_models(base / "models", (model for workflow in workflows for model in workflow.models))
         with Server(host, base=base) as server, sync_playwright() as playwright:
-            chromium = playwright.chromium.launch(executable_path=browser.find(), args=browser.launch_arguments())
+            chromium = playwright.chromium.launch(
+                executable_path=browser.find(), args=browser.launch_arguments()
+            )
             context = chromium.new_context(viewport={"width": 1800, "height": 1000}, locale="en-US")
             page = context.new_page()
             graph_page.open_graph(page, server.url)
@@ -146,12 +198,15 @@ def build_all(host: Host, workflows: Iterable[Workflow]) -> None:
                 saved, prompt = build(page, workflow)
                 write_json(saved, FOLDER / f"{workflow.name}.json")
                 write_json(prompt, FOLDER / "api" / f"{workflow.name}.json")
-                graph_page.show_workflow(page, saved)
+                picture = thumbnail(compute_canvas(page, prompt, base / "output"), photograph(page))
+                picture.save(FOLDER / f"{workflow.name}.jpg", quality=88, optimize=True)
 
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     known = {workflow.name: workflow for workflow in WORKFLOWS}
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *known], help="all if left out")
     names = parser.parse_args().names or list(known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
 import subprocess
@@ -63,6 +64,7 @@ def runs(found: Host, *command: str, environment: dict[str, str] | None = None) 
 
 def main() -> int:
     """Run every check, all of them even when one fails, and return the exit code."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     found = host.use_host_python()
     checks = {
         "ruff format": lambda: runs(found, "ruff", "format", "--check", "."),

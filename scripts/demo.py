@@ -28,7 +28,7 @@ from scripts.host_install import HostError
 from scripts.host_server import PACK_NAME, Server
 
 WORKFLOW = ROOT / "workflows" / "api" / "magref_multi_subject.json"
-PICTURES = ROOT / "examples" / "pictures"
+PICTURES = ROOT / "workflows" / "pictures"
 UPLOADS = "magref_demo"
 """The folder below the server's input for our uploads, so that they overwrite nobody else's pictures."""
 TINY_SIZES = {"width": 240, "height": 144, "length": 17, "steps": 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from scripts.host_install import HostError
 
 def main() -> int:
     """Format, mend, and return ruff's verdict."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     python = host.use_host_python().python
     mended = subprocess.run([python, "-m", "ruff", "check", "--fix", "."], cwd=ROOT, check=False).returncode
     return subprocess.run([python, "-m", "ruff", "format", "."], cwd=ROOT, check=False).returncode or mended

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from scripts import ROOT
 from scripts.host_install import (
@@ -108,7 +109,7 @@ def install_tools(python: Path, *, with_cv2: bool) -> None:
             raise HostError(f"the test tools could not be installed; pip says:\n{ran.stderr}")
 
 
-def probe(python: Path) -> dict:
+def probe(python: Path) -> dict[str, Any]:
     """Ask a Python which package folders it has; raise where it cannot run ComfyUI."""
     asked = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, check=False)
     if asked.returncode:

@@ -58,13 +58,13 @@ class Server:
         self.packs = {PACK_NAME: ROOT} if packs is None else packs
         self.arguments = [*(["--cpu"] if cpu else []), *arguments]
         self.log_file = self.base / "server.log"
-        self.port = free_port()
+        self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.links: list[Path] = []
 
     @property
     def url(self) -> str:
-        """The address, without a slash at the end."""
+        """The address of the started server, without a slash at the end."""
         return f"http://127.0.0.1:{self.port}"
 
     def client(self) -> ComfyClient:
@@ -89,6 +89,7 @@ class Server:
             HostError: it ended or did not answer in time (with the end of its log), or a pack did not load.
         """
         self.prepare_base()
+        self.port = free_port()
         options = ["--base-directory", self.base, "--listen", "127.0.0.1", "--port", str(self.port)]
         options += ["--disable-auto-launch", "--disable-api-nodes", "--log-stdout"]
         # In memory: the default would write into the source tree, whatever the base folder.

@@ -24,7 +24,7 @@ if __package__ in (None, ""):
 
 from scripts import ROOT, graph_page
 from scripts.browser import find_or_install, launch_arguments
-from scripts.build_workflows import lay_out_models
+from scripts.build_workflows import PICTURES, lay_out_models
 from scripts.graph_page import Area
 from scripts.host import Host, end_cleanly_on_terminate, use_host_python
 from scripts.host_install import HostError
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 NODE_PICTURES = ROOT / "web" / "docs" / "img"
 WORKFLOW_PICTURES = ROOT / "docs" / "img"
-PHOTOS = ROOT / "examples" / "pictures"
 NODE_PREFIX = "Magref"
 MODEL_SUFFIX = ".safetensors"
 
 DENSITY = 2
 """Pixels of a picture for each CSS pixel."""
 NODE_MARGIN = 28
+NODE_WIDTH = 360
+"""The least; file names need it."""
 WORKFLOW_MARGIN = 40
 WORKFLOW_WIDTH = 2000
 """Of the picture, in pixels."""
@@ -52,8 +53,9 @@ PICTURES_SHOWN = """ids => app.graph.nodes
         ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)] : node.imgs)
     .every(images => images?.length && images.every(image => image.complete && image.naturalWidth))"""
 
-ISOLATE = """([id, gap]) => {
+ISOLATE = """([id, gap, width]) => {
     const node = app.graph.getNodeById(id)
+    node.setSize([Math.max(width, node.size[0]), node.size[1]])
     const others = slots => [...new Set(slots)].map(other => app.graph.getNodeById(other))
     const linked = ids => ids.filter(link => link != null).map(link => app.graph.links.get(link))
     const before = others(linked((node.inputs ?? []).map(slot => slot.link)).map(link => link.origin_id))
@@ -72,10 +74,10 @@ ISOLATE = """([id, gap]) => {
 }"""
 
 
-def api_workflows() -> list[dict[str, Any]]:
-    """The shipped workflows in API format."""
-    files = sorted((ROOT / "workflows" / "api").glob("*.json"))
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+def shipped_workflows(folder: str) -> dict[str, dict[str, Any]]:
+    """Name -> workflow; in UI format from "workflows", in API format from "workflows/api"."""
+    files = sorted((ROOT / folder).glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def photo_studio(host: Host) -> Iterator[tuple[str, Browser]]:
         raise HostError("no Chromium can be had: install one, or set CHROMIUM_PATH")
     with tempfile.TemporaryDirectory(prefix="magref-pictures-") as folder:
         base = Path(folder)
-        shutil.copytree(PHOTOS, base / "input")
+        shutil.copytree(PICTURES, base / "input")
         lay_out_models(base / "models", (model for workflow in WORKFLOWS for model in workflow.models))
         with Server(host, base=base) as server, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=launch_arguments())
@@ -153,7 +155,7 @@ def take(page: Page, area: Area, file: Path) -> None:
 def take_nodes(browser: Browser, url: str) -> None:
     """One picture of each node of ours, as it stands in the first workflow that has it."""
     page, taken = open_page(browser, url, nodes2=False), set[str]()
-    for workflow in api_workflows():
+    for workflow in shipped_workflows("workflows/api").values():
         for node_id, node in workflow.items():
             kind = node["class_type"]
             if not kind.startswith(NODE_PREFIX) or kind in taken:
@@ -161,7 +163,7 @@ def take_nodes(browser: Browser, url: str) -> None:
             taken.add(kind)
             graph_page.show_workflow(page, workflow)
             compute_canvas(page)
-            page.evaluate(ISOLATE, [node_id, 3 * NODE_MARGIN])
+            page.evaluate(ISOLATE, [node_id, 3 * NODE_MARGIN, NODE_WIDTH])
             graph_page.look_at(page, graph_page.node_area(page, node_id))
             wait_for_pictures(page, [node_id])  # the node grows with its picture
             area = graph_page.look_at(page, graph_page.node_area(page, node_id).grown(NODE_MARGIN))
@@ -173,8 +175,8 @@ def take_workflows(browser: Browser, url: str) -> None:
     """Two pictures of each shipped workflow: the classic canvas and Nodes 2.0."""
     for mode, nodes2 in (("classic", False), ("nodes2", True)):
         page = open_page(browser, url, nodes2=nodes2)
-        for file in sorted((ROOT / "workflows").glob("*.json")):
-            graph_page.show_workflow(page, json.loads(file.read_text(encoding="utf-8")))
+        for name, workflow in shipped_workflows("workflows").items():
+            graph_page.show_workflow(page, workflow)
             compute_canvas(page)
             graph_page.look_at(page, graph_page.graph_area(page), scale=0.2)
             wait_for_pictures(page, list(graph_page.to_prompt(page)))
@@ -185,7 +187,7 @@ def take_workflows(browser: Browser, url: str) -> None:
             page.set_viewport_size(size)  # pyright: ignore[reportArgumentType]
             graph_page.settle(page)
             area = graph_page.look_at(page, whole, scale=scale)
-            take(page, area, WORKFLOW_PICTURES / f"workflow_{file.stem}_{mode}.png")
+            take(page, area, WORKFLOW_PICTURES / f"workflow_{name}_{mode}.png")
         page.context.close()
 
 

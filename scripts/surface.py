@@ -78,12 +78,16 @@ def _texts_of(schema: Any) -> dict[str, Any]:
 
 
 def named_inputs(schema: Any) -> Iterator[tuple[str, Any]]:
-    """Inputs and, for those that grow, each of their sockets; the browser writes "_" for the "." between."""
+    """Inputs and, for those that grow, each of their sockets.
+
+    The classic canvas looks a socket up as "images_image_1", with "_" for ".", and Nodes 2.0 as "image_1".
+    """
     for given in schema.inputs:
         yield given.id, given
         if template := getattr(given, "template", None):
             for socket in template.get_all():
                 yield f"{given.id}_{socket.id}", socket
+                yield socket.id, socket
 
 
 def _name_and_tooltip(given: Any) -> dict[str, str]:

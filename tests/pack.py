@@ -28,7 +28,9 @@ def load_pack() -> ModuleType:
     torch = importlib.import_module("torch")
     importlib.import_module("comfy.cli_args").args.cpu = not torch.cuda.is_available()
     importlib.import_module("nodes")
-    spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    spec = importlib.util.spec_from_file_location(
+        NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
     assert spec is not None and spec.loader is not None
     pack = sys.modules[NAME] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)

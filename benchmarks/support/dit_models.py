@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,8 +56,7 @@ GPU_SHAPE = Shape(config=DiTConfig(), latent=(21, 60, 104), dtype=torch.bfloat16
 def shape_for(device: str) -> Shape:
     """What to measure on a device.
 
-    A GPU gets as many layers of the released model as two models, and their
-    building, have room for.
+    A GPU gets as many layers of the released model as it, the memory and the disk have room for.
     """
     if device == "cpu":
         return CPU_SHAPE
@@ -63,9 +64,12 @@ def shape_for(device: str) -> Shape:
 
     config = GPU_SHAPE.config
     block_bytes = 2 * (10 * config.dim**2 + 2 * config.dim * config.ffn_dim)
-    on_gpu = int(0.75 * torch.cuda.mem_get_info()[0] / (2 * block_bytes))
-    in_memory = int(0.8 * psutil.virtual_memory().available / (3 * block_bytes))
-    num_layers = max(1, min(config.num_layers, on_gpu, in_memory))
+    rooms = (
+        torch.cuda.mem_get_info()[0] * 0.75 / 2,  # both models, and what a forward pass needs
+        psutil.virtual_memory().available * 0.8 / 3,  # both models, and the weights while they are loaded
+        shutil.disk_usage(tempfile.gettempdir()).free * 0.9,
+    )
+    num_layers = max(1, min(config.num_layers, int(min(rooms) / block_bytes)))
     return replace(GPU_SHAPE, config=replace(config, num_layers=num_layers))
 
 
@@ -104,7 +108,7 @@ def enter_host(source: Path, device: str) -> None:
     importlib.import_module("comfy.cli_args").args.cpu = device == "cpu"
 
 
-def load_ours(weights: dict[str, Tensor], shape: Shape) -> Any:
+def load_ours(file: Path, shape: Shape) -> Any:
     """Our DiT as the host's MODEL, out of the pack as the host imports it."""
     if PACK not in sys.modules:
         init = ROOT / "__init__.py"
@@ -112,17 +116,15 @@ def load_ours(weights: dict[str, Tensor], shape: Shape) -> Any:
         assert spec is not None and spec.loader is not None
         sys.modules[PACK] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACK])
-    build = importlib.import_module(f"{PACK}.nodes.model").build_magref_dit
-    return build(dict(weights), label="random weights", model_options={"dtype": shape.dtype})
+    return importlib.import_module(f"{PACK}.nodes.model").load_magref_dit(str(file), {"dtype": shape.dtype})
 
 
-def load_native(weights: dict[str, Tensor], shape: Shape) -> Any:
+def load_native(file: Path, shape: Shape) -> Any:
     """The host's own MODEL of the same weights."""
-    build = importlib.import_module("comfy.sd").load_diffusion_model_state_dict
-    return build(dict(weights), model_options={"dtype": shape.dtype})
+    return importlib.import_module("comfy.sd").load_diffusion_model(str(file), {"dtype": shape.dtype})
 
 
-LOADERS: dict[str, Callable[[dict[str, Tensor], Shape], Any]] = {"ours": load_ours, "native": load_native}
+LOADERS: dict[str, Callable[[Path, Shape], Any]] = {"ours": load_ours, "native": load_native}
 
 
 def forward_of(patcher: Any, shape: Shape, device: str) -> Callable[[], Tensor]:

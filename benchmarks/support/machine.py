@@ -43,6 +43,8 @@ class Timing:
     """One timed call."""
 
     seconds: float
+    own_cpu_seconds: float
+    """Of all threads of this process together."""
     foreign_cores: float
     """Processor cores that other programs kept busy meanwhile."""
 
@@ -54,8 +56,9 @@ def time_call(call: Callable[[], object], device: str) -> Timing:
     call()
     synchronize(device)
     seconds = time.perf_counter() - start
-    foreign = (_busy_seconds() - busy) - (_own_seconds() - own)
-    return Timing(seconds=seconds, foreign_cores=max(0.0, foreign / seconds))
+    own = _own_seconds() - own
+    foreign = _busy_seconds() - busy - own
+    return Timing(seconds=seconds, own_cpu_seconds=own, foreign_cores=max(0.0, foreign / seconds))
 
 
 def synchronize(device: str) -> None:

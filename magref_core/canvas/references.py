@@ -140,8 +140,8 @@ def read_picture(file: Path | BinaryIO, *, label: str) -> tuple[Tensor, Tensor |
     except _BROKEN_PICTURE as error:
         reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else f"damaged: {error}"
         raise MagrefError(
-            f"the picture '{label}' cannot be read ({reason}): open it in an image viewer and save it again as "
-            "PNG or JPEG"
+            f"the picture '{label}' cannot be read ({reason}): open it in an image viewer and save it again "
+            "as PNG or JPEG"
         ) from error
 
 

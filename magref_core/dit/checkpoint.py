@@ -6,9 +6,11 @@ Everything but `check_finite` and `load_dit` looks at names and shapes alone, so
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,22 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .attention import Backend
 from .config import DiTConfig
-from .families import Shapes, refuse_other_models
+from .families import Shapes, refuse_other_models, size_of
 from .model import MagrefDiT
 from .naming import upstream_names
 
 HEAD_DIM = 128
 """Channels of a head in every Wan model; the weights do not tell."""
 
+PATCH_CELLS = 4
+"""Latent cells of a token, 1 x 2 x 2, in every Wan model."""
+
 INDEX_SUFFIX = ".index.json"
 
 SMALL_WEIGHT = 2**19
 """`check_finite` looks at tensors of up to so many elements."""
+
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
 
 _QUANTISATION_SUFFIXES = (
     ".comfy_quant",
@@ -172,29 +179,23 @@ def infer_config(shapes: Shapes, *, label: str) -> DiTConfig:
     Raises:
         CheckpointError: a weight that tells the shape is missing, or the shape is none of a Wan model.
     """
-    try:
-        dim = shapes["head.modulation"][-1]
-        patch_volume = 4
-        config: dict[str, Any] = {
-            "dim": dim,
-            "ffn_dim": shapes["blocks.0.ffn.0.bias"][0],
-            "num_layers": 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks.")),
-            "in_dim": shapes["patch_embedding.weight"][1],
-            "out_dim": shapes["head.head.bias"][0] // patch_volume,
-            "clip_dim": shapes["img_emb.proj.0.bias"][0],
-        }
-    except KeyError as error:
-        raise CheckpointError(
-            f"{label} lacks the weight {error.args[0]} of the MAGREF DiT, so it is one shard or incomplete: "
-            f"choose the {INDEX_SUFFIX} file of the shards, or download it again"
-        ) from error
+    size = partial(size_of, shapes=shapes, label=label)
+    dim = size("head.modulation", 2)
+    config: dict[str, Any] = {
+        "dim": dim,
+        "ffn_dim": size("blocks.0.ffn.0.bias", 0),
+        "num_layers": len({block[1] for name in shapes if (block := _BLOCK.match(name))}),
+        "in_dim": size("patch_embedding.weight", 1),
+        "out_dim": size("head.head.bias", 0) // PATCH_CELLS,
+        "clip_dim": size("img_emb.proj.0.bias", 0),
+    }
     if dim % HEAD_DIM:
         raise CheckpointError(
             f"{label} has {dim} channels, but Wan models have a multiple of {HEAD_DIM}: choose another file"
         )
     for name, field in (("text_embedding.0.weight", "text_dim"), ("time_embedding.0.weight", "freq_dim")):
         if name in shapes and not _is_quantised(name, shapes):
-            config[field] = shapes[name][1]
+            config[field] = size(name, 1)
     return DiTConfig(num_heads=dim // HEAD_DIM, **config)
 
 
@@ -261,7 +262,7 @@ def check_finite(weights: Mapping[str, Tensor], *, label: str) -> None:
     """Refuse weights with NaN or infinite values.
 
     Reading a 14B model through would take minutes, so only tensors of up to `SMALL_WEIGHT` elements are
-    looked at: norms, biases, modulation and head, 0.03 % of the bytes. A training run that diverged or a
+    looked at: norms, biases, modulation and head, 0.04 % of the weights. A training run that diverged or a
     broken conversion shows there; a single spoiled matrix does not.
 
     Args:

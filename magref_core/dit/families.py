@@ -10,7 +10,7 @@ from ..errors import CheckpointError
 Shapes = Mapping[str, tuple[int, ...]]
 """Upstream name -> shape."""
 
-_DIT = "a MAGREF checkpoint, such as magref_480p_bf16.safetensors, or another Wan 2.1 I2V model"
+_DIT = "a MAGREF checkpoint such as Wan2_1-Wan-I2V-MAGREF-14B_fp8_e4m3fn.safetensors"
 _FROM_DIFFUSION_MODELS = f"choose {_DIT} from models/diffusion_models"
 
 _LORA_MARKS = {
@@ -99,6 +99,21 @@ def refuse_other_models(shapes: Shapes, *, label: str) -> None:
         _refuse_other_channels(shapes, label)
 
 
+def size_of(name: str, axis: int, shapes: Shapes, *, label: str) -> int:
+    """One side of a weight.
+
+    Raises:
+        CheckpointError: the file lacks the weight or that side of it.
+    """
+    shape = shapes.get(name, ())
+    if len(shape) <= axis:
+        raise CheckpointError(
+            f"{label} lacks the weight {name} of the MAGREF DiT, so it is one shard or incomplete: "
+            "choose the .safetensors.index.json file of the shards, or download it again"
+        )
+    return shape[axis]
+
+
 def _refuse_foreign(shapes: Shapes, label: str) -> None:
     for start, (kind, remedy) in _OTHER_KINDS.items():
         # `model.` and the like may stand before it: no Wan mark told which prefix to take off.
@@ -111,7 +126,7 @@ def _refuse_foreign(shapes: Shapes, label: str) -> None:
 
 
 def _refuse_other_channels(shapes: Shapes, label: str) -> None:
-    in_dim = shapes["patch_embedding.weight"][1]
+    in_dim = size_of("patch_embedding.weight", 1, shapes, label=label)
     has_image_branch = any(name.startswith("img_emb.") for name in shapes)
     kind = None
     if in_dim == 16:

@@ -207,13 +207,13 @@ class MagrefDiT(nn.Module):
         """Turns of the tokens of T x H x W latents.
 
         Args:
-            t: latent frames; h, w: latent rows and columns; each rounded to whole patches.
-            h: see t.
-            w: see t.
+            t: latent frames, rounded to whole patches.
+            h: latent rows, likewise.
+            w: latent columns, likewise.
             t_start: position of the first frame.
-            steps_t: tokens along the axis, if not one per patch; steps_h, steps_w likewise.
-            steps_h: see steps_t.
-            steps_w: see steps_t.
+            steps_t: tokens along the frames, if not one per patch.
+            steps_h: the same for rows.
+            steps_w: the same for columns.
             device: where to put them.
             dtype: ignored; positions are float32.
             transformer_options: `rope_options` stretch and shift the axes, see `rope.grid_positions`.

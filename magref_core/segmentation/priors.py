@@ -21,6 +21,9 @@ _PLAIN_DISTANCE = 14.0
 _PLAIN_SHARE = {"person": 0.5, "object": 0.6}
 """Share of the border, where it lies outside the subject's outline, that must have one colour."""
 
+_PLANE_ROUNDS = 5
+"""Of fitting the background's colour and looking again what follows it."""
+
 _BINS = 16
 """Of the colour histograms, along each axis of Lab."""
 
@@ -112,6 +115,8 @@ def find_face(image: Array) -> Ellipse | None:
 def plain_background(lab: Array, places: Array, subject: Array, share: float) -> Array:
     """What is connected to the border of the picture in the colour that prevails there.
 
+    The colour may change evenly across the picture, as that of a sky or of a lit wall does.
+
     Args:
         lab: (h, w, 3), 8-bit Lab.
         places: (h, w) in 0..1; the border counts where this is small.
@@ -123,19 +128,31 @@ def plain_background(lab: Array, places: Array, subject: Array, share: float) ->
     """
     colours = lab.astype(np.float32)
     border = _border(places.shape) & (places < 0.3)
-    samples = colours[border]
-    nothing: Array = np.zeros(places.shape, np.bool_)
-    if len(samples) < sum(places.shape) // 8:
-        return nothing
-    candidates = samples[:: max(1, len(samples) // 64)]
-    followers = [_close(samples, candidate) for candidate in candidates]
-    prevailing = samples[max(followers, key=np.count_nonzero)].mean(0)
-    if _close(samples, prevailing).mean() < share:
-        return nothing
+    prevailing = _prevailing_colour(colours, border)
+    if _close(colours, prevailing)[border].sum() < max(share * border.sum(), sum(places.shape) // 8):
+        return np.zeros(places.shape, np.bool_)
     same = (_close(colours, prevailing) & ~subject).astype(np.uint8)
     _, labels = load_opencv().connectedComponents(same, connectivity=4)
     connected = np.unique(labels[border])
     return np.isin(labels, connected[connected > 0])
+
+
+def _prevailing_colour(colours: Array, border: Array) -> Array:
+    """The most frequent colour of the border, continued linearly over the picture; (h, w, 3)."""
+    y, x = np.broadcast_arrays(*_places(border.shape))
+    terms = np.stack([np.ones_like(x), x, y], -1)
+    samples, sample_terms = colours[border], terms[border]
+    if not len(samples):
+        return np.zeros_like(colours)
+    candidates = samples[:: max(1, len(samples) // 64)]
+    followers = max((_close(samples, candidate) for candidate in candidates), key=np.count_nonzero)
+    plane: Array = np.zeros((3, 3), np.float32)
+    for _ in range(_PLANE_ROUNDS):
+        plane = np.linalg.lstsq(sample_terms[followers], samples[followers])[0]
+        followers = _close(samples, sample_terms @ plane)
+        if not followers.any():
+            break
+    return terms @ plane
 
 
 def _person_outline(image: Array) -> tuple[Array, Array]:

@@ -68,7 +68,7 @@ WORKFLOW = Workflow(
         parts.canvas("references"),
         parts.prompt(PROMPT, HINT),
         Group(number=5, title="Sample", nodes=SAMPLING),
-        parts.video(("sampler", "output")),
+        parts.video(("sampler", "output"), turn=800),
     ),
     widths=(1220, COLUMN_WIDTH, COLUMN_WIDTH),
 )

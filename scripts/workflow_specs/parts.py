@@ -28,7 +28,7 @@ NATIVE_LOADER_HINT = (
 )
 
 
-def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 172)) -> Group:
+def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 162)) -> Group:
     """Step 1: the DiT's loader, what changes the DiT, the other three loaders at `others`, and where all files go."""
     x, y = others
     named = (node.model for node in (loader, *more))
@@ -54,14 +54,14 @@ def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400,
         Node(
             key="vae",
             type="VAELoader",
-            box=(x, y + 178, 380, 62),
+            box=(x, y + 172, 380, 62),
             values={"vae_name": VAE.name},
             model=VAE,
         ),
         Node(
             key="clip vision",
             type="CLIPVisionLoader",
-            box=(x, y + 280, 380, 62),
+            box=(x, y + 290, 380, 62),
             values={"clip_name": CLIP_VISION.name},
             model=CLIP_VISION,
         ),
@@ -79,7 +79,9 @@ def own_loader() -> Node:
 
 def native_loader() -> Node:
     """ComfyUI's own loader; its output is `MODEL`."""
-    return Node(key="dit", type="UNETLoader", box=(400, 0, 380, 110), values={"unet_name": DIT.name}, model=DIT)
+    return Node(
+        key="dit", type="UNETLoader", box=(400, 0, 380, 110), values={"unet_name": DIT.name}, model=DIT
+    )
 
 
 def load_references(references: tuple[Reference, ...], box: Box) -> Node:
@@ -97,7 +99,7 @@ def pictures_note(references: tuple[Reference, ...], box: Box) -> Node:
         "pictures note",
         "Pictures",
         box,
-        f"To try it, copy {listed} from this pack's *examples/pictures* into ComfyUI's **input** folder.",
+        f"To try it, copy {listed} from this pack's *workflows/pictures* into ComfyUI's **input** folder.",
         "For your own, put pictures there and list them in MAGREF Load References, each with a **name** and a "
         "**kind** (person, object or background); or connect Load Image to image_1, image_2 and so on.",
     )
@@ -105,7 +107,10 @@ def pictures_note(references: tuple[Reference, ...], box: Box) -> Node:
 
 def plain_references(*references: Reference, wider: int = 0) -> Group:
     """Step 2: pictures as they are."""
-    nodes = (pictures_note(references, (0, 0, 350, 210)), load_references(references, (380, 0, 400 + wider, 290)))
+    nodes = (
+        pictures_note(references, (0, 0, 350, 210)),
+        load_references(references, (380, 0, 400 + wider, 290)),
+    )
     return Group(number=2, title="References", nodes=nodes)
 
 
@@ -221,15 +226,15 @@ def official_sampling(model: Link) -> Group:
     return Group(number=5, title="Sample", nodes=(sampler, hint))
 
 
-def video(latent: Link) -> Group:
-    """Step 6: frames and the mp4."""
+def video(latent: Link, *, turn: int = 450) -> Group:
+    """Step 6: frames and the mp4; `turn` is how far right of the column's edge the latent's link comes down."""
     nodes = (
         Node(
             key="decode",
             type="MagrefDecodeVideo",
             box=(0, 0, 300, 180),
             links={"latent": latent, "vae": ("vae", "VAE")},
-            via={"latent": ((2, 450), (2, 10)), "vae": ((1, -20), (2, -20))},
+            via={"latent": ((2, turn), (2, 10)), "vae": ((1, -20), (2, -20))},
         ),
         Node(
             key="save video",

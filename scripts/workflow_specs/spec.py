@@ -16,7 +16,7 @@ Box = tuple[int, int, int, int]
 
 GAP = 40
 """Between groups."""
-COLUMN_WIDTH, ROW_HEIGHT = 820, 620
+COLUMN_WIDTH, ROW_HEIGHT = 820, 640
 HEAD, MARGIN = 80, 20
 """From the upper and left edge of a group to its first node; the head holds the titles of both."""
 
@@ -66,7 +66,9 @@ class Node:
     """Widget -> value, where it is not the default; a note has one widget without a name."""
     links: dict[str, Link] = field(default_factory=dict[str, Link])
     """Input -> where it comes from."""
-    via: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict[str, tuple[tuple[int, int], ...]])
+    via: dict[str, tuple[tuple[int, int], ...]] = field(
+        default_factory=dict[str, tuple[tuple[int, int], ...]]
+    )
     """Input -> (column, x) of the points between the rows through which its link runs."""
     model: ModelFile | None = None
     """The weights that it names, so that the page can offer them where they are missing."""
@@ -104,7 +106,7 @@ class Workflow:
         return left + MARGIN + x, top + HEAD + y, width, height
 
     def left(self, column: int) -> int:
-        """x of a column."""
+        """X of a column."""
         return sum(self.widths[:column]) + column * GAP
 
     def point(self, column: int, x: int) -> tuple[int, int]:

@@ -20,13 +20,15 @@ def test_the_mask_takes_the_type_of_the_latents():
 
 def test_latents_of_another_video_are_refused_in_pixels_and_frames():
     mask, latents = torch.ones(1, 4, 3, 4, 6), torch.zeros(1, 16, 3, 4, 8)
-    sentence = "mask belongs to 1 x 48 x 32 pixels x 9 frames, the canvas latents to 1 x 64 x 32 pixels x 9 frames"
+    sentence = (
+        "mask belongs to 1 x 48 x 32 pixels x 9 frames, the canvas latents to 1 x 64 x 32 pixels x 9 frames"
+    )
     with pytest.raises(ShapeError, match=sentence):
         assemble_guidance(mask, latents)
 
 
 def test_latents_of_another_length_are_refused():
-    with pytest.raises(ShapeError, match="9 frames, .* 13 frames: use the same width, height and length"):
+    with pytest.raises(ShapeError, match=r"9 frames, .* 13 frames: use the same width, height and length"):
         assemble_guidance(torch.ones(1, 4, 3, 4, 6), torch.zeros(1, 16, 4, 4, 6))
 
 

@@ -200,7 +200,7 @@ def test_a_weight_of_the_wrong_shape_is_refused_with_both_shapes(weights):
 def test_one_shard_alone_is_refused_with_the_remedy(tmp_path, weights):
     save_shards(tmp_path, {name: value for name, value in weights.items() if name.startswith("blocks.")})
     with pytest.raises(
-        CheckpointError, match=r"lacks the weight head.modulation.* choose the .index.json file"
+        CheckpointError, match=r"lacks the weight head.modulation.* choose the .safetensors.index.json file"
     ):
         load_dit(tmp_path / "dit-00001-of-00003.safetensors")
 

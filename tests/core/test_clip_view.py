@@ -24,7 +24,9 @@ def slow_resize(line: list[float], size: int) -> list[float]:
     for index in range(size):
         place = (index + 0.5) * len(line) / size - 0.5
         first = math.floor(place) - 1
-        taps = [(line[min(max(tap, 0), len(line) - 1)], cubic(place - tap)) for tap in range(first, first + 4)]
+        taps = [
+            (line[min(max(tap, 0), len(line) - 1)], cubic(place - tap)) for tap in range(first, first + 4)
+        ]
         resized.append(sum(value * weight for value, weight in taps))
     return resized
 

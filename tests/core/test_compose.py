@@ -58,7 +58,10 @@ def test_a_picture_is_resized_by_lanczos_on_8_bits():
     image = torch.randint(0, 256, (17, 23, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     canvas = compose_canvas([Reference(name="a", image=image)], [at(0, 0, 0, 40, 9)], height=16, width=48)
     resized = Image.fromarray(image.numpy()).resize((40, 9), Image.Resampling.LANCZOS)
-    assert torch.equal(canvas.image[:9, :40], torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8).view(9, 40, 3))
+    assert torch.equal(
+        canvas.image[:9, :40],
+        torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8).view(9, 40, 3),
+    )
 
 
 def test_transparent_parts_show_the_background_colour():
@@ -119,18 +122,22 @@ def test_the_area_of_the_mask_is_that_of_the_boxes(count):
 
 def test_a_reference_without_a_place_is_not_dropped_silently():
     references = [plain("alice", RED), plain("bob", BLUE)]
-    with pytest.raises(MagrefError, match="'bob' is placed 0 times, .* exactly one placement: add one for it"):
+    with pytest.raises(
+        MagrefError, match=r"'bob' is placed 0 times, .* exactly one placement: add one for it"
+    ):
         compose_canvas(references, [at(0, 0, 0, 8, 8)], height=16, width=16)
 
 
 def test_a_box_over_the_edge_is_refused():
-    with pytest.raises(ShapeError, match="box of 'alice' spans x 10 to 18 .* canvas is 16 x 16 pixels"):
+    with pytest.raises(ShapeError, match=r"box of 'alice' spans x 10 to 18 .* canvas is 16 x 16 pixels"):
         compose_canvas([plain("alice", RED)], [at(0, 10, 0, 8, 8)], height=16, width=16)
 
 
 @pytest.mark.parametrize("background", [(256, 0, 0), (0, -1, 0), (0, 0)])
 def test_a_background_that_is_no_colour_is_refused(background):
-    with pytest.raises(MagrefError, match=r"three levels from 0 to 255 are needed: white is \(255, 255, 255\)"):
+    with pytest.raises(
+        MagrefError, match=r"three levels from 0 to 255 are needed: white is \(255, 255, 255\)"
+    ):
         compose_canvas([], [], height=16, width=16, background=background)
 
 

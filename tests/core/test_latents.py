@@ -21,7 +21,7 @@ def stub_encode(video: torch.Tensor) -> torch.Tensor:
 
 
 def stub_decode(latents: torch.Tensor, *, reach: int = 5, past: int = 3) -> torch.Tensor:
-    """A small causal VAE: a pixel sees `reach` pixels around it and `past` frames before it, and zeros beyond."""
+    """A small causal VAE: a pixel sees `reach` pixels around and `past` frames before it, zeros beyond."""
     colours = latents.unflatten(1, (2, 8)).mean(2)  # (B, 2, T, h, w)
     colours = torch.cat([colours, latents[:, :1].abs()], dim=1)  # (B, 3, T, h, w)
     later = colours[:, :, 1:].repeat_interleave(4, dim=2)
@@ -50,7 +50,7 @@ def test_the_canvas_is_frame_0_and_all_others_are_mid_grey():
 
 
 def test_a_canvas_video_of_another_length_is_refused():
-    with pytest.raises(ShapeError, match="has 10 frames, .*: use 9"):
+    with pytest.raises(ShapeError, match=r"has 10 frames, .*: use 9"):
         canvas_video(PIXELS, 10)
 
 
@@ -69,7 +69,9 @@ def test_a_vae_of_another_family_is_recognised_when_it_encodes():
 
 
 def test_a_vae_of_another_family_is_recognised_when_it_decodes():
-    with pytest.raises(ShapeError, match=r"VAE returned \(1, 3, 9, 64, 96\), but \(1, 3, 9, 32, 48\) is needed"):
+    with pytest.raises(
+        ShapeError, match=r"VAE returned \(1, 3, 9, 64, 96\), but \(1, 3, 9, 32, 48\) is needed"
+    ):
         decode_video(noise(3, 4, 6), lambda latents: torch.zeros(1, 3, 9, 64, 96))
 
 
@@ -122,11 +124,13 @@ def test_tiles_do_not_show_where_the_vae_sees_no_further_than_the_overlap_allows
 def test_where_the_vae_sees_further_tiles_differ_from_the_whole_but_only_near_the_cuts():
     latents = noise(2, 8, 32)
     far = stub_decode(latents, reach=30)[:, :, 4:]
-    tiled = decode_video(latents, lambda tile: stub_decode(tile, reach=30), tiling=Tiling(width=20, overlap=8))
+    tiled = decode_video(
+        latents, lambda tile: stub_decode(tile, reach=30), tiling=Tiling(width=20, overlap=8)
+    )
     error = (tiled - far).abs().amax(dim=(0, 1, 2, 3))
     assert error.max() > 1e-3
     first_cut, second_cut = 12 * 8, 20 * 8  # the tiles share the columns between
-    assert error[: first_cut].max() < 1e-4 and error[second_cut:].max() < 1e-4
+    assert error[:first_cut].max() < 1e-4 and error[second_cut:].max() < 1e-4
 
 
 def test_neighbours_are_blended_by_a_linear_ramp_in_the_middle_half_of_what_they_share():
@@ -164,7 +168,9 @@ def test_no_tile_is_larger_than_asked_and_neighbours_share_enough():
 
 def test_progress_counts_the_tiles_and_can_interrupt():
     reports = []
-    decode_video(noise(2, 4, 8), stub_decode, tiling=Tiling(width=4, overlap=1), progress=lambda *r: reports.append(r))
+    decode_video(
+        noise(2, 4, 8), stub_decode, tiling=Tiling(width=4, overlap=1), progress=lambda *r: reports.append(r)
+    )
     assert reports == [(1, 3), (2, 3), (3, 3)]
 
     def stop(done: int, total: int) -> None:
@@ -184,11 +190,17 @@ def test_half_precision_tiles_are_blended_in_float32():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"height": 8, "overlap": 8}, "tile height is 8 latent cells and the overlap 8, .* use an overlap of 2"),
+        (
+            {"height": 8, "overlap": 8},
+            "tile height is 8 latent cells and the overlap 8, .* use an overlap of 2",
+        ),
         ({"width": 4, "overlap": 5}, "tile width is 4 .* must be smaller: enlarge the tile"),
         ({"width": 4, "overlap": -1}, "overlap -1"),
         ({"height": -8}, "tile height is -8"),
-        ({"frames": 4, "frame_overlap": 0}, "time window is 4 latent frames and its overlap 0, .* at least 1"),
+        (
+            {"frames": 4, "frame_overlap": 0},
+            "time window is 4 latent frames and its overlap 0, .* at least 1",
+        ),
         ({"frames": 2, "frame_overlap": 2}, "its overlap 2, .* less than the window"),
     ],
 )

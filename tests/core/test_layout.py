@@ -66,11 +66,20 @@ def test_the_last_column_and_row_take_what_is_left_over():
 
 def test_cells_are_listed_row_by_row():
     cells = cells_for(6, height=480, width=832)
-    assert [(cell.x, cell.y) for cell in cells] == [(0, 0), (277, 0), (554, 0), (0, 240), (277, 240), (554, 240)]
+    assert [(cell.x, cell.y) for cell in cells] == [
+        (0, 0),
+        (277, 0),
+        (554, 0),
+        (0, 240),
+        (277, 240),
+        (554, 240),
+    ]
 
 
 def test_a_canvas_with_fewer_pixels_than_cells_is_refused():
-    with pytest.raises(ShapeError, match="canvas is 3 x 9 pixels, but 8 references need 4 x 2 cells: use a larger"):
+    with pytest.raises(
+        ShapeError, match="canvas is 3 x 9 pixels, but 8 references need 4 x 2 cells: use a larger"
+    ):
         cells_for(8, height=9, width=3)
 
 
@@ -96,7 +105,9 @@ def test_a_square_in_half_the_canvas_leaves_bars_above_and_below():
 
 
 def test_a_small_picture_is_enlarged():
-    assert fit_in_cell(Box(x=0, y=0, width=100, height=60), height=1, width=1) == Box(x=20, y=0, width=60, height=60)
+    assert fit_in_cell(Box(x=0, y=0, width=100, height=60), height=1, width=1) == Box(
+        x=20, y=0, width=60, height=60
+    )
 
 
 def test_sides_are_truncated_as_officially():
@@ -122,7 +133,7 @@ def test_a_fitted_picture_fills_its_cell_in_one_direction_and_keeps_its_shape(he
 
 @pytest.mark.parametrize(("height", "width", "scaled"), [(1000, 1, "0 x 480"), (1, 2000, "832 x 0")])
 def test_a_picture_too_thin_for_its_cell_is_refused(height, width, scaled):
-    sentence = rf"{width} x {height} pixels is too thin for a cell of 832 x 480, .* {scaled}: crop it, or use a larger"
+    sentence = rf"{width} x {height} pixels is too thin for a cell of 832 x 480, .* {scaled}: crop it, or use"
     with pytest.raises(ShapeError, match=sentence):
         fit_in_cell(Box(x=0, y=0, width=832, height=480), height=height, width=width)
 
@@ -200,10 +211,22 @@ THREE = [entry(name) for name in NAMES]
         ({"version": 1}, "hold no list 'placements'"),
         ({"version": 2, "placements": THREE}, "are of version 2, but only version 1 can be read"),
         ({"placements": THREE}, "are of version None"),
-        ({"version": 1, "placements": [3]}, "placement 1 is for the reference None, .*: use one of 'alice', 'bob'"),
-        ({"version": 1, "placements": [entry("eve")]}, "placement 1 is for the reference 'eve', .* not exist"),
-        ({"version": 1, "placements": THREE[:2]}, "'cup' is placed 0 times, .* exactly one placement: add one"),
-        ({"version": 1, "placements": [*THREE, entry("bob")]}, "'bob' is placed 2 times, .*: remove the others"),
+        (
+            {"version": 1, "placements": [3]},
+            "placement 1 is for the reference None, .*: use one of 'alice', 'bob'",
+        ),
+        (
+            {"version": 1, "placements": [entry("eve")]},
+            "placement 1 is for the reference 'eve', .* not exist",
+        ),
+        (
+            {"version": 1, "placements": THREE[:2]},
+            "'cup' is placed 0 times, .* exactly one placement: add one",
+        ),
+        (
+            {"version": 1, "placements": [*THREE, entry("bob")]},
+            "'bob' is placed 2 times, .*: remove the others",
+        ),
         (
             {"version": 1, "placements": [entry("bob", x=1.5)]},
             "placement 1 of 'bob' has x 1.5, .* whole numbers of pixels are needed",
@@ -226,7 +249,10 @@ def test_text_that_is_not_json_is_refused_with_an_example():
     ("sides", "sentence"),
     [
         ({"width": 0}, "box of 'bob' is 0 x 10 pixels, but needs at least 1 x 1: enlarge it"),
-        ({"x": 823}, "box of 'bob' spans x 823 to 833 and y 0 to 10, but the canvas is 832 x 480 pixels: move"),
+        (
+            {"x": 823},
+            "box of 'bob' spans x 823 to 833 and y 0 to 10, but the canvas is 832 x 480 pixels: move",
+        ),
         ({"y": -1}, "spans x 0 to 10 and y -1 to 9"),
         ({"height": 481}, "y 0 to 481"),
     ],

@@ -16,7 +16,7 @@ def slow_latent_mask(canvas_mask):
 
 
 def slow_mask_channels(latent_mask, num_frames):
-    """The oracle: a mask per frame, its first frame four times, every four frames the channels of a latent frame."""
+    """The oracle: a mask per frame, the first four times; four at a time are a latent frame's channels."""
     frames = torch.zeros(num_frames + 3, *latent_mask.shape, dtype=latent_mask.dtype)
     frames[:4] = latent_mask
     groups = frames.reshape((num_frames + 3) // 4, 4, *latent_mask.shape)  # (T, 4, B, h, w)
@@ -55,5 +55,5 @@ def test_the_mask_fills_the_four_channels_of_the_first_latent_frame_alone(num_fr
 
 
 def test_mask_channels_of_another_length_are_refused():
-    with pytest.raises(ShapeError, match="has 80 frames, .*: use 81"):
+    with pytest.raises(ShapeError, match=r"has 80 frames, .*: use 81"):
         mask_channels(torch.ones(1, 4, 6), 80)

@@ -10,7 +10,9 @@ from PIL import Image
 from magref_core.canvas.references import Reference, check_names, read_picture
 from magref_core.errors import MagrefError, ShapeError
 
-CORNERS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [255, 255, 0]]], np.uint8)
+CORNERS = np.array(
+    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [255, 255, 255], [255, 255, 0]]], np.uint8
+)
 """2 rows, 3 columns; every pixel is of another colour."""
 
 
@@ -30,10 +32,14 @@ def png_header(*, height: int, width: int) -> io.BytesIO:
     """A PNG that says how large it is and holds nothing."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return io.BytesIO(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    return io.BytesIO(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
 
 
 def test_an_rgb_picture_comes_back_as_it_was():
@@ -128,29 +134,31 @@ def test_an_empty_file_is_refused():
 def test_a_truncated_picture_is_refused_and_never_shown_in_part(image_format):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     content = written(Image.fromarray(noise), format=image_format).getvalue()
-    with pytest.raises(MagrefError, match=r"'x' cannot be read \(.*\): open it in an image viewer and save it"):
+    with pytest.raises(
+        MagrefError, match=r"'x' cannot be read \(.*\): open it in an image viewer and save it"
+    ):
         read_picture(io.BytesIO(content[: len(content) // 2]), label="x")
 
 
 def test_a_file_that_is_no_picture_is_refused_without_showing_where_it_lies(tmp_path):
     (tmp_path / "notes.png").write_text("not a picture")
-    with pytest.raises(MagrefError, match="'notes.png' cannot be read .its format is unknown.") as caught:
+    with pytest.raises(MagrefError, match=r"'notes.png' cannot be read .its format is unknown.") as caught:
         read_picture(tmp_path / "notes.png", label="notes.png")
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(MagrefError, match="there is no picture 'alice.png': choose one that exists"):
+    with pytest.raises(MagrefError, match=r"there is no picture 'alice.png': choose one that exists"):
         read_picture(tmp_path / "alice.png", label="alice.png")
 
 
 def test_a_picture_with_a_side_over_the_limit_is_refused_before_it_is_decoded():
-    with pytest.raises(MagrefError, match="'x' is 30000 x 10 pixels, .* longer than 16384: scale it down"):
+    with pytest.raises(MagrefError, match=r"'x' is 30000 x 10 pixels, .* longer than 16384: scale it down"):
         read_picture(png_header(height=10, width=30000), label="x")
 
 
 def test_a_picture_with_far_too_many_pixels_is_refused_before_it_is_decoded():
-    with pytest.raises(MagrefError, match="'x' has too many pixels .*: scale it down"):
+    with pytest.raises(MagrefError, match=r"'x' has too many pixels .*: scale it down"):
         read_picture(png_header(height=30000, width=30000), label="x")
 
 
@@ -162,7 +170,7 @@ def test_a_drawing_is_not_handed_to_an_interpreter():
 
 def test_floating_point_pictures_are_refused():
     file = written(Image.fromarray(np.ones((2, 2), np.float32)), format="TIFF")
-    with pytest.raises(MagrefError, match="floating-point values, .*: save it with 8 or 16 bits"):
+    with pytest.raises(MagrefError, match=r"floating-point values, .*: save it with 8 or 16 bits"):
         read_picture(file, label="x")
 
 
@@ -220,7 +228,7 @@ def test_a_reference_is_an_object_and_whole_unless_said_otherwise():
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(MagrefError, match="'cup' is of the kind 'thing', .* person, object, background"):
+    with pytest.raises(MagrefError, match=r"'cup' is of the kind 'thing', .* person, object, background"):
         Reference(name="cup", kind="thing", image=picture())  # type: ignore[arg-type]
 
 
@@ -238,5 +246,7 @@ def test_an_alpha_of_another_size_is_refused():
 
 def test_a_picture_that_is_transparent_everywhere_is_refused():
     alpha = torch.zeros(4, 6, dtype=torch.uint8)
-    with pytest.raises(MagrefError, match="'cup' is transparent everywhere, .*: choose another picture or mask"):
+    with pytest.raises(
+        MagrefError, match=r"'cup' is transparent everywhere, .*: choose another picture or mask"
+    ):
         Reference(name="cup", image=picture(), alpha=alpha)

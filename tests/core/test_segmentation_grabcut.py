@@ -28,10 +28,14 @@ def textured(colour, *, height: int, width: int, grain: float = 12, seed: int = 
 def ellipse(*, height: int, width: int, centre, axes) -> np.ndarray:
     """(H, W) bool."""
     y, x = np.mgrid[:height, :width]
-    return ((x - centre[0] * width) / (axes[0] * width)) ** 2 + ((y - centre[1] * height) / (axes[1] * height)) ** 2 < 1
+    return ((x - centre[0] * width) / (axes[0] * width)) ** 2 + (
+        (y - centre[1] * height) / (axes[1] * height)
+    ) ** 2 < 1
 
 
-def draw_object(*, height: int = 300, width: int = 400, background=(90, 110, 60)) -> tuple[np.ndarray, np.ndarray]:
+def draw_object(
+    *, height: int = 300, width: int = 400, background=(90, 110, 60)
+) -> tuple[np.ndarray, np.ndarray]:
     """A red ball, not quite in the middle, on a rough ground."""
     picture = textured(background, height=height, width=width)
     subject = ellipse(height=height, width=width, centre=(0.46, 0.55), axes=(0.2, 0.28))
@@ -175,5 +179,7 @@ def test_a_picture_of_one_colour_gives_a_warning_or_a_cut_out_but_never_an_empty
 def test_a_missing_opencv_is_named(monkeypatch):
     picture, _ = draw_object()
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(MagrefError, match=r"needs OpenCV, .*: install opencv-python, or connect a mask instead"):
+    with pytest.raises(
+        MagrefError, match=r"needs OpenCV, .*: install opencv-python, or connect a mask instead"
+    ):
         cut(picture, "object")

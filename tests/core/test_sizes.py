@@ -37,5 +37,7 @@ def test_exactly_every_fourth_length_has_latent_frames():
 
 @pytest.mark.parametrize(("num_frames", "nearest"), [(80, 81), (82, 81), (83, 85), (84, 85), (0, 1), (-9, 1)])
 def test_a_length_between_is_refused_with_the_nearest_one(num_frames, nearest):
-    with pytest.raises(ShapeError, match=rf"has {num_frames} frames, .* multiple of 4 plus 1: use {nearest}$"):
+    with pytest.raises(
+        ShapeError, match=rf"has {num_frames} frames, .* multiple of 4 plus 1: use {nearest}$"
+    ):
         check_num_frames(num_frames)

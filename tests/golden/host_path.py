@@ -41,7 +41,10 @@ def check(folder: Path) -> Iterator[Row]:
             yield from _check_dit(folder)
         if (folder / schedulers.TABLE).is_file():
             yield from _check_solvers(folder)
-        if all((folder / name).is_file() for name in (PIPELINE, DIT, DIT_WEIGHTS, host.VAE_WEIGHTS, *canvas.FILES)):
+        if all(
+            (folder / name).is_file()
+            for name in (PIPELINE, DIT, DIT_WEIGHTS, host.VAE_WEIGHTS, *canvas.FILES)
+        ):
             yield from _check_runs(folder)
 
 
@@ -99,8 +102,12 @@ def _check_solvers(folder: Path) -> Iterator[Row]:
         solver, shift, steps = case.split(".shift")[0], *case.split(".shift")[1].split(".steps")
         sigmas = sampling.MagrefSchedule.execute(solver, int(steps), float(shift)).args[0]
         sampler = sampling.MagrefSolver.execute(solver, True).args[0]
-        final = sampler.sampler_function(_toy_model(noise), sigmas[0] * noise, sigmas, **sampler.extra_options)
-        yield compare(schedulers.FILE, case, "SAMPLER", final, trajectories[f"{case}.trajectory"][-1], TRAJECTORY_LIMIT)
+        final = sampler.sampler_function(
+            _toy_model(noise), sigmas[0] * noise, sigmas, **sampler.extra_options
+        )
+        yield compare(
+            schedulers.FILE, case, "SAMPLER", final, trajectories[f"{case}.trajectory"][-1], TRAJECTORY_LIMIT
+        )
 
 
 def _toy_model(noise: Tensor) -> Any:
@@ -123,8 +130,16 @@ def _check_runs(folder: Path) -> Iterator[Row]:
         references = canvas.references_of(run["refs"], pictures, table)
         size = (run["width"], run["height"])
         options = ("official", run["shuffle_seed"], "rectangle", "#ffffff", "")
-        built = _nodes("canvas").BuildMaskedCanvas.execute(_as_pack_references(references), *size, *options).args
-        yield equal(PIPELINE, name, "canvas of the node", _levels(built[1][0]), golden[f"{name}.canvas"].flatten().tolist())
+        built = (
+            _nodes("canvas").BuildMaskedCanvas.execute(_as_pack_references(references), *size, *options).args
+        )
+        yield equal(
+            PIPELINE,
+            name,
+            "canvas of the node",
+            _levels(built[1][0]),
+            golden[f"{name}.canvas"].flatten().tolist(),
+        )
         positive, negative, latent = _guided(built[0], run, vae, prompts)
         y = patcher.model.concat_cond(noise=latent["samples"], device=patcher.load_device, **positive[0][1])
         yield compare(PIPELINE, name, "y in the MODEL", y[0], golden[f"{name}.y"], Y_LIMIT)
@@ -133,7 +148,9 @@ def _check_runs(folder: Path) -> Iterator[Row]:
             run["solver"], 0, 1000, "cpu", True,
         ).args[0]  # fmt: skip
         final = patcher.model.process_latent_in(sampled["samples"])[0]
-        yield compare(PIPELINE, name, "latent of the sampler node", final, golden[f"{name}.latents"][-1], LATENT_LIMIT)
+        yield compare(
+            PIPELINE, name, "latent of the sampler node", final, golden[f"{name}.latents"][-1], LATENT_LIMIT
+        )
         images = _nodes("decode").DecodeVideo.execute(sampled, vae, 15.0, 4, 0, 0).args[0]
         frames, official = (images * 255).floor(), golden[f"{name}.frames_uint8"].float()
         yield compare(PIPELINE, name, "frames of the node", frames, official, FRAME_LEVELS, 1e-2)

@@ -12,7 +12,7 @@ import nodes
 
 from . import models
 
-IMAGE_TOKENS = 257
+IMAGE_TOKENS = 17
 
 
 def prompts(*, frames: int = 2, height: int = 4, width: int = 6, seed: int = 0) -> tuple[list, list]:
@@ -38,7 +38,14 @@ def empty(*, frames: int = 2, height: int = 4, width: int = 6, batch: int = 1) -
 def sample(model, *, pair=None, latent=None, **changes) -> Tensor:
     """Latents of the host's KSampler: 2 steps of Euler at CFG 5, unless told otherwise."""
     positive, negative = prompts() if pair is None else pair
-    values = {"seed": 7, "steps": 2, "cfg": 5.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    values = {
+        "seed": 7,
+        "steps": 2,
+        "cfg": 5.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "denoise": 1.0,
+    }
     (result,) = nodes.KSampler().sample(
         model=model,
         positive=positive,

@@ -13,12 +13,25 @@ WHITE = 255
 
 def references(*colours, height=10, width=10):
     return tuple(
-        Reference(name=f"r{value}", image=torch.full((height, width, 3), value, dtype=torch.uint8)) for value in colours
+        Reference(name=f"r{value}", image=torch.full((height, width, 3), value, dtype=torch.uint8))
+        for value in colours
     )
 
 
-def build(given, *, width=64, height=32, order="official", seed=0, mask_shape="rectangle", placements="", background="#ffffff"):
-    return BuildMaskedCanvas.execute(given, width, height, order, seed, mask_shape, background, placements).args
+def build(
+    given,
+    *,
+    width=64,
+    height=32,
+    order="official",
+    seed=0,
+    mask_shape="rectangle",
+    placements="",
+    background="#ffffff",
+):
+    return BuildMaskedCanvas.execute(
+        given, width, height, order, seed, mask_shape, background, placements
+    ).args
 
 
 def test_the_seed_gives_the_layout_that_python_random_gives_officially():

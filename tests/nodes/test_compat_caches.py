@@ -62,5 +62,9 @@ def test_a_cache_stays_near_the_full_answer(node, sampling):
     plain, all_steps = sampling(model)
     result, steps = sampling(cached(node, model, 0.8))
     assert set(steps) < set(all_steps)
-    print(len(steps), runs.relative_difference(result, plain), runs.relative_difference(sampling(model)[0], plain))
+    print(
+        len(steps),
+        runs.relative_difference(result, plain),
+        runs.relative_difference(sampling(model)[0], plain),
+    )
     assert 0 < runs.relative_difference(result, plain) <= 0.35

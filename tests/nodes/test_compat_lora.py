@@ -81,7 +81,13 @@ def test_differences_of_norms_biases_and_patches_apply(folder):
     generator = torch.Generator().manual_seed(0)
     expected = lora_files.weights()
     differences = {}
-    for name in ("blocks.1.norm3", "blocks.0.self_attn.norm_q", "patch_embedding", "blocks.2.ffn.0", "head.head"):
+    for name in (
+        "blocks.1.norm3",
+        "blocks.0.self_attn.norm_q",
+        "patch_embedding",
+        "blocks.2.ffn.0",
+        "head.head",
+    ):
         for kind, suffix in (("weight", "diff"), ("bias", "diff_b")):
             if f"{name}.{kind}" in expected:
                 noise = torch.randn(expected[f"{name}.{kind}"].shape, generator=generator) * 0.05
@@ -107,7 +113,9 @@ def test_a_hook_lora_equals_weights_merged_by_hand(folder):
     pair = tuple(SetModelHooksOnCond().attach_hook(prompt, hooks)[0] for prompt in runs.prompts())
     plain, result = runs.sample(model), runs.sample(model, pair=pair)
     expected = runs.sample(load_weights(lora_files.merged("native", STRENGTH), folder))
-    assert runs.largest_difference(result, expected) <= 9 * LIMIT  # guidance of 5: 5 of one answer, 4 of the other
+    assert (
+        runs.largest_difference(result, expected) <= 9 * LIMIT
+    )  # guidance of 5: 5 of one answer, 4 of the other
     assert runs.largest_difference(expected, plain) > 0.1
     assert torch.equal(runs.sample(model), plain)
 
@@ -119,14 +127,18 @@ def test_a_hook_lora_on_the_positive_alone_leaves_the_negative_plain(folder):
     (hooked,) = SetModelHooksOnCond().attach_hook(positive, hooks)
     with_lora = load_weights(lora_files.merged("native", STRENGTH), folder)
     one_step = {"steps": 1, "pair": (positive, negative)}
-    cond, uncond = (runs.sample(m, **{**one_step, "pair": (p, p)}, cfg=1.0) for m, p in
-                    ((with_lora, positive), (model, negative)))
+    cond, uncond = (
+        runs.sample(m, **{**one_step, "pair": (p, p)}, cfg=1.0)
+        for m, p in ((with_lora, positive), (model, negative))
+    )
     result = runs.sample(model, steps=1, pair=(hooked, negative))
     torch.testing.assert_close(result, uncond + 5 * (cond - uncond), rtol=0, atol=9 * LIMIT)
 
 
 def test_names_that_match_nothing_are_said_and_change_nothing(folder, caplog):
-    save_file({"transformer.blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 256)}, folder / "other.safetensors")
+    save_file(
+        {"transformer.blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 256)}, folder / "other.safetensors"
+    )
     model = models.our_model()
     with caplog.at_level(logging.WARNING):
         (patched,) = nodes.LoraLoaderModelOnly().load_lora_model_only(model, "other.safetensors", 1.0)

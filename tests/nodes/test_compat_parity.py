@@ -112,7 +112,9 @@ def test_two_prompts_with_strengths_work_as_on_native_wan(float64_sinusoid):
     assert [len(call["x"]) for call in calls] == [3, 3]
 
 
-@pytest.mark.parametrize("absent", [["concat_latent_image"], ["concat_mask"], ["concat_latent_image", "concat_mask"]])
+@pytest.mark.parametrize(
+    "absent", [["concat_latent_image"], ["concat_mask"], ["concat_latent_image", "concat_mask"]]
+)
 def test_a_negative_without_canvas_works_as_on_native_wan(float64_sinusoid, absent):
     positive, negative = runs.prompts()
     bare = {name: value for name, value in negative[0][1].items() if name not in absent}
@@ -151,7 +153,9 @@ def test_another_shift_gives_the_numbers_of_native_wan(float64_sinusoid):
 def test_a_part_of_the_schedule_can_be_given_to_another_prompt(float64_sinusoid):
     positive, negative = runs.prompts()
     early = [[positive[0][0], {**positive[0][1], "start_percent": 0.0, "end_percent": 0.4}]]
-    late = [[models.conditioning(9, seed=9)[0][0], {**positive[0][1], "start_percent": 0.4, "end_percent": 1.0}]]
+    late = [
+        [models.conditioning(9, seed=9)[0][0], {**positive[0][1], "start_percent": 0.4, "end_percent": 1.0}]
+    ]
     pair = (early + late, negative)
     ours = runs.sample(models.our_model(), pair=pair, steps=3)
     assert_same(ours, runs.sample(runs.native_model(), pair=pair, steps=3))

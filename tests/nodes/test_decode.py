@@ -9,7 +9,9 @@ from . import models
 
 
 def latent(frames=3, height=8, width=12, seed=0):
-    return {"samples": torch.randn(1, 16, frames, height, width, generator=torch.Generator().manual_seed(seed))}
+    return {
+        "samples": torch.randn(1, 16, frames, height, width, generator=torch.Generator().manual_seed(seed))
+    }
 
 
 def decode(samples, *, fps=15.0, drop=4, tile_size=0, tile_frames=0):

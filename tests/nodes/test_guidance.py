@@ -80,10 +80,14 @@ def test_clip_vision_sees_the_whole_canvas_stretched_and_not_antialiased(canvas)
     seen = host.see_canvas(tower, canvas)
     torch.testing.assert_close(seen.penultimate_hidden_states, expected, rtol=0, atol=1e-5)
     native = tower.encode_image(canvas.image[None].float() / 255, crop=False)
-    assert (native.penultimate_hidden_states - expected).abs().max() > 1e-3, "the host's preprocessing differs"
+    assert (native.penultimate_hidden_states - expected).abs().max() > 1e-3, (
+        "the host's preprocessing differs"
+    )
 
 
-@pytest.mark.parametrize(("length", "sentence"), [(82, "use 81"), (80, "use 81"), (0, "use 1"), (4097, "at most 1025")])
+@pytest.mark.parametrize(
+    ("length", "sentence"), [(82, "use 81"), (80, "use 81"), (0, "use 1"), (4097, "at most 1025")]
+)
 def test_a_length_off_the_grid_is_refused_with_the_nearest(length, sentence):
     assert sentence in ApplyMaskedGuidance.validate_inputs(length=length)
 

@@ -4,11 +4,12 @@ import asyncio
 from types import SimpleNamespace
 
 import magref_pack
-import nodes as host_nodes
 import pytest
-from magref_pack.nodes import NODES, MagrefExtension
 from magref_pack import check_host_version
+from magref_pack.nodes import NODES, MagrefExtension
 from magref_pack.nodes.installation import is_loaded_already
+
+import nodes as host_nodes
 
 
 def test_the_entrypoint_gives_every_node_under_its_id():
@@ -29,7 +30,9 @@ def test_the_entrypoint_gives_every_node_under_its_id():
 
 @pytest.mark.parametrize("version", ["0.29.9", "0.3.76", "0.30"])
 def test_an_older_host_is_refused_with_what_to_do(version):
-    with pytest.raises(ImportError, match=rf"needs ComfyUI 0.30.0 or newer, but this is {version}: update ComfyUI"):
+    with pytest.raises(
+        ImportError, match=rf"needs ComfyUI 0.30.0 or newer, but this is {version}: update ComfyUI"
+    ):
         check_host_version(version)
 
 

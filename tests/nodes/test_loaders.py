@@ -143,12 +143,21 @@ def test_a_scaled_fp8_file_is_read(folder, weights, prefix):
 
 def test_a_comfy_quant_file_is_read(folder, weights):
     content = scaled(weights, "weight_scale")
-    told = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
-    content |= {
-        name.replace("weight_scale", "comfy_quant"): told for name in content if name.endswith("weight_scale")
-    }
+    for name in [name for name in content if name.endswith("weight_scale")]:
+        told = torch.tensor(list(b'{"format": "float8_e4m3fn"}'), dtype=torch.uint8)
+        content[name.replace("weight_scale", "comfy_quant")] = told
     save_file(content, folder / "quant.safetensors")
     model = load("quant.safetensors")
+    assert model.model.model_config.quant_config
+    assert 0 < error(model, weights, folder) < 0.1
+
+
+def test_quantisation_told_by_the_metadata_is_read(folder, weights):
+    content = scaled(weights, "weight_scale")
+    layers = [name.removesuffix(".weight_scale") for name in content if name.endswith(".weight_scale")]
+    told = json.dumps({"layers": {layer: {"format": "float8_e4m3fn"} for layer in layers}})
+    save_file(content, folder / "told.safetensors", metadata={"_quantization_metadata": told})
+    model = load("told.safetensors")
     assert model.model.model_config.quant_config
     assert 0 < error(model, weights, folder) < 0.1
 

@@ -81,7 +81,9 @@ def test_no_reference_is_refused_with_what_to_connect():
         load()
 
 
-@pytest.mark.parametrize("name", ["../secret.png", "sub/../../secret.png", "{outside}/secret.png", "link.png"])
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "sub/../../secret.png", "{outside}/secret.png", "link.png"]
+)
 def test_a_file_outside_the_input_folder_is_refused(input_folder, tmp_path, name):
     save_picture(tmp_path / "secret.png")
     (input_folder / "sub").mkdir()

@@ -68,7 +68,9 @@ def test_one_node_equals_the_hosts_sampler_with_our_solver_and_schedule(load, so
     positive, negative = prompts()
     sigmas = MagrefSchedule.execute(solver, 3, 3.0).args[0]
     sampler = MagrefSolver.execute(solver, True).args[0]
-    custom = SamplerCustom.execute(model, True, 7, 5.0, positive, negative, sampler, sigmas, empty()).args[0]["samples"]
+    custom = SamplerCustom.execute(model, True, 7, 5.0, positive, negative, sampler, sigmas, empty()).args[0][
+        "samples"
+    ]
     assert torch.equal(sample(model, solver=solver), custom)
 
 
@@ -76,7 +78,18 @@ def test_one_node_equals_the_hosts_sampler_with_our_solver_and_schedule(load, so
 def test_the_dit_gets_whole_timesteps_unless_they_are_switched_off(load):
     watched, calls = watch(load())
     sample(watched, solver="dpm++", steps=10, guidance_scale=1.0)
-    official = [1000, 964, 923, 874, 818, 750, 666, 562, 428, 249]  # not 875 and 250, where float64 falls just short
+    official = [
+        1000,
+        964,
+        923,
+        874,
+        818,
+        750,
+        666,
+        562,
+        428,
+        249,
+    ]  # not 875 and 250, where float64 falls just short
     assert [timestep for _, timestep in calls] == official
     calls.clear()
     sample(watched, solver="dpm++", steps=3, guidance_scale=1.0, whole_timesteps=False)
@@ -139,7 +152,9 @@ def test_a_range_without_a_step_is_refused(start, end):
 
 def test_a_canvas_of_another_size_than_the_latent_is_refused():
     latent = {"samples": torch.zeros(1, 16, 3, 4, 6)}
-    with pytest.raises(ShapeError, match=r"canvas is 48 x 32 pixels with 5 frames, but the latent is .* with 9 frames"):
+    with pytest.raises(
+        ShapeError, match=r"canvas is 48 x 32 pixels with 5 frames, but the latent is .* with 9 frames"
+    ):
         sample(models.our_model(), latent=latent)
 
 

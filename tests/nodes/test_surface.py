@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +20,7 @@ SECTIONS = ["Inputs", "Outputs", "When it fails", "Source"]
 SCHEMAS = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in NODES}
 COMPILED_CHARACTERS = set("@{}|%")
 """Syntax in the names and descriptions of a locale; tooltips are shown as they are."""
-MIN_WORDS = 15
+MIN_LENGTH = 15
 """Characters without its values from which on a text counts as a sentence."""
 UNSPOKEN_MAX = 2**32
 """Above it a limit is that of the number format, not of the node."""
@@ -51,13 +52,24 @@ def sentences() -> list[re.Pattern[str]]:
     found = []
     for file in [*ROOT.glob("nodes/*.py"), *ROOT.glob("magref_core/**/*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
-            texts = [part.value if isinstance(part, ast.Constant) else None for part in parts]
-            if sum(len(text) for text in texts if isinstance(text, str)) > MIN_WORDS:
+            texts = list(pieces(node))
+            if sum(len(text) for text in texts if text) > MIN_LENGTH:
                 found.append(
                     re.compile("".join(".+?" if text is None else re.escape(text) for text in texts))
                 )
     return found
+
+
+def pieces(node: ast.AST) -> Iterator[str | None]:
+    """The fixed parts of a text, and None for each value between them."""
+    if isinstance(node, ast.JoinedStr):
+        for part in node.values:
+            yield from pieces(part)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        yield from pieces(node.left)
+        yield from pieces(node.right)
+    else:
+        yield node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 @pytest.mark.parametrize("name", ["node_surface.json", "nodeDefs.json", "main.json"])

@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..magref_core.canvas.compose import MaskShape, compose_canvas
 from ..magref_core.canvas.layout import Order, arrange, placements_from_json
-from ..magref_core.errors import MagrefError
+from ..magref_core.errors import MagrefError, ShapeError
 from ..magref_core.sizes import check_video_size
 from . import host
 from .types import MagrefCanvas, References
@@ -97,12 +97,10 @@ class BuildMaskedCanvas(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, width: int, height: int, background: str) -> bool | str:
-        if max(width, height) > MAX_SIDE:
-            return f"the video is {width} x {height} pixels, but no side may be over {MAX_SIDE}: use a smaller size"
         try:
-            check_video_size(height=height, width=width)
+            check_size(width, height)
             parse_colour(background)
-        except ValueError as error:
+        except MagrefError as error:
             return str(error)
         return True
 
@@ -110,6 +108,7 @@ class BuildMaskedCanvas(io.ComfyNode):
     def execute(
         cls, references, width, height, order, layout_seed, mask_shape, background, placements
     ) -> io.NodeOutput:
+        check_size(width, height)  # again: values that come over a link have not been seen yet
         if placements.strip():
             names = [reference.name for reference in references]
             placed = placements_from_json(placements, names, height=height, width=width)
@@ -126,6 +125,19 @@ class BuildMaskedCanvas(io.ComfyNode):
         )
         image, mask = host.canvas_to_host(canvas)
         return io.NodeOutput(canvas, image, mask, ui=ui.PreviewImage(image, cls=cls))
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse a size that the model or the machine cannot take.
+
+    Raises:
+        ShapeError: a side is no multiple of 16, or longer than 4096.
+    """
+    if max(width, height) > MAX_SIDE:
+        raise ShapeError(
+            f"the video is {width} x {height} pixels, but no side may be over {MAX_SIDE}: use a smaller size"
+        )
+    check_video_size(height=height, width=width)
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:

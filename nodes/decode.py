@@ -12,6 +12,9 @@ from ..magref_core.latents import Tiling, decode_video
 from ..magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
 from . import host
 
+MIN_TILE = 64
+MIN_WINDOW = 8
+
 
 class DecodeVideo(io.ComfyNode):
     @classmethod
@@ -70,10 +73,10 @@ class DecodeVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, tile_size: int, tile_frames: int) -> bool | str:
-        if 0 < tile_size < 64:
-            return f"tile_size is {tile_size} pixels, but a tile needs at least 64: use 64 or more, or 0 for no tiles"
-        if 0 < tile_frames < 8:
-            return f"tile_frames is {tile_frames}, but a window needs at least 8: use 8 or more, or 0 for no windows"
+        try:
+            tiling_of(tile_size, tile_frames)
+        except ShapeError as error:
+            return str(error)
         return True
 
     @classmethod
@@ -91,7 +94,7 @@ class DecodeVideo(io.ComfyNode):
             latents,
             lambda part: host.decode_with(vae, part),
             drop_frames=drop_frames,
-            tiling=_tiling(tile_size, tile_frames),
+            tiling=tiling_of(tile_size, tile_frames),
             progress=bar.update_absolute,
         )
         images = host.image_from_video(video)
@@ -99,15 +102,25 @@ class DecodeVideo(io.ComfyNode):
         return io.NodeOutput(images, InputImpl.VideoFromComponents(components))
 
 
-def _tiling(tile_size: int, tile_frames: int) -> Tiling | None:
-    """Sizes in pixels and frames -> in latent cells and latent frames; a quarter overlaps."""
+def tiling_of(tile_size: int, tile_frames: int) -> Tiling | None:
+    """Sizes in pixels and frames -> in latent cells and latent frames; a quarter overlaps.
+
+    Raises:
+        ShapeError: tiles too small to overlap.
+    """
+    if 0 < tile_size < MIN_TILE:
+        raise ShapeError(
+            f"tile_size is {tile_size} pixels, but a tile needs at least {MIN_TILE}: "
+            f"use {MIN_TILE} or more, or 0 for no tiles"
+        )
+    if 0 < tile_frames < MIN_WINDOW:
+        raise ShapeError(
+            f"tile_frames is {tile_frames}, but a window needs at least {MIN_WINDOW}: "
+            f"use {MIN_WINDOW} or more, or 0 for no windows"
+        )
     if not tile_size and not tile_frames:
         return None
     side, frames = tile_size // PIXEL_STRIDE, tile_frames // FRAME_STRIDE
     return Tiling(
-        height=side,
-        width=side,
-        overlap=side // 4,
-        frames=frames,
-        frame_overlap=max(1, frames // 4) if frames else 0,
+        height=side, width=side, overlap=side // 4, frames=frames, frame_overlap=max(1, frames // 4) if frames else 0
     )

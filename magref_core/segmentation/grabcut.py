@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..canvas.compose import OPAQUE
 from ..canvas.references import Reference
 from .arrays import Array, load_opencv
 from .cleanup import fill_holes, keep_largest
@@ -51,11 +50,7 @@ class GrabCut:
         size = self._small_size(reference)
         small: Array = cv2.resize(reference.image.cpu().numpy(), size, interpolation=cv2.INTER_AREA)
         prior = subject_prior(small, reference.kind)
-        labels = _labels(prior)
-        if reference.alpha is not None:
-            own: Array = cv2.resize(reference.alpha.cpu().numpy(), size, interpolation=cv2.INTER_AREA)
-            labels[own < OPAQUE] = cv2.GC_BGD
-        mask = torch.as_tensor(_tidy(self._cut(small, labels), prior))
+        mask = torch.as_tensor(_tidy(self._cut(small, _labels(prior)), prior))
         alpha = refine_edges(mask, torch.as_tensor(small), reference.image.cpu())
         if reference.alpha is not None:
             alpha = torch.minimum(alpha, reference.alpha.cpu())

@@ -79,6 +79,8 @@ def test_the_background_takes_the_colour_given():
 def test_a_size_off_the_grid_is_refused_before_anything_runs(width, height, sentence):
     answer = BuildMaskedCanvas.validate_inputs(width=width, height=height, background="#ffffff")
     assert sentence in answer
+    with pytest.raises(ValueError, match=sentence):
+        build(references(0), width=width, height=height)
 
 
 def test_a_good_size_passes():

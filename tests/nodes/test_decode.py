@@ -33,11 +33,13 @@ def test_the_video_has_the_frames_and_the_rate():
     assert torch.equal(components.images, images)
 
 
-def test_tiles_give_nearly_the_same_frames():
-    whole, _ = decode(latent(height=16, width=16))
-    tiled, _ = decode(latent(height=16, width=16), tile_size=96)
-    assert tiled.shape == whole.shape
-    assert (tiled - whole).abs().mean() < 0.02
+def test_tiles_come_as_near_to_the_whole_frame_as_the_hosts_own():
+    given = latent(height=16, width=16)
+    whole, _ = decode(given)
+    tiled, _ = decode(given, tile_size=96)
+    host_tiled = models.vae().decode_tiled(given["samples"], tile_x=12, tile_y=12, overlap=3)[0][4:]
+    ours, hosts = ((video - whole).abs().mean() for video in (tiled, host_tiled))
+    assert 0 < ours <= 1.05 * hosts, "random weights see the whole frame, so tiles cannot be equal"
 
 
 def test_a_video_without_a_frame_left_is_refused():

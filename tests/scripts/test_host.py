@@ -127,6 +127,19 @@ def test_an_environment_left_half_made_is_made_anew(monkeypatch, tmp_path):
     assert made == [tmp_path / "venv"]
 
 
+def test_a_source_of_another_version_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.setattr(host_install, "COMFYUI_VERSION", "0.29.0")
+    host_install.unpack_source(write_sdist(tmp_path / "old.tar.gz", version="0.29.0"), tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(host_install, "make_venv", lambda *_: None)
+    monkeypatch.setattr(host_install, "install_packages", lambda *_: None)
+    (tmp_path / "venv").mkdir()
+    archive = write_sdist(tmp_path / "new.tar.gz")
+    monkeypatch.setattr(host_install, "fetch_sdist", lambda *_: archive)
+    host_install.install_host(tmp_path)
+    assert '"0.30.0"' in (tmp_path / "ComfyUI" / "comfyui_version.py").read_text()
+
+
 def test_a_downloaded_archive_is_not_downloaded_again(monkeypatch, tmp_path):
     archive = write_sdist(tmp_path / "made.tar.gz")
     monkeypatch.setattr(host_install, "SDIST_SHA256", host_install.file_sha256(archive))

@@ -24,29 +24,15 @@ class BuildMaskedCanvas(io.ComfyNode):
             node_id="MagrefBuildMaskedCanvas",
             display_name="MAGREF Build Masked Canvas",
             category="MAGREF/canvas",
-            description="Pastes the references side by side on a blank canvas in the size of the video, and marks "
+            description="Pastes the references side by side on a blank canvas in the size of the video, and "
+            "marks "
             "where they are. The layout is the official one, repeatable by its seed, or your own boxes.",
             search_aliases=["magref", "composite", "collage", "layout", "canvas"],
             inputs=[
                 References.Input(
                     "references", tooltip="From MAGREF Load References or MAGREF Auto Mask Subject."
                 ),
-                io.Int.Input(
-                    "width",
-                    default=832,
-                    min=16,
-                    max=MAX_SIDE,
-                    step=16,
-                    tooltip="Width of the video in pixels, a multiple of 16. MAGREF was trained on 832 x 480.",
-                ),
-                io.Int.Input(
-                    "height",
-                    default=480,
-                    min=16,
-                    max=MAX_SIDE,
-                    step=16,
-                    tooltip="Height of the video in pixels, a multiple of 16.",
-                ),
+                *_size(),
                 io.Combo.Input(
                     "order",
                     options=list(get_args(Order)),
@@ -60,32 +46,19 @@ class BuildMaskedCanvas(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFF,
                     control_after_generate=io.ControlAfterGenerate.fixed,
-                    tooltip="Seed of the shuffle. The same seed gives the same canvas; the value equals the one that "
+                    tooltip="Seed of the shuffle. The same seed gives the same canvas; the value equals the "
+                    "one that "
                     "is given to Python's random.seed before the official program.",
                 ),
                 io.Combo.Input(
                     "mask_shape",
                     options=list(get_args(MaskShape)),
                     default="rectangle",
-                    tooltip="What the mask marks: the whole rectangle of each picture (official), or only its "
+                    tooltip="What the mask marks: the whole rectangle of each picture (official), or only "
+                    "its "
                     "cut-out, where one is known.",
                 ),
-                io.String.Input(
-                    "background",
-                    default="#ffffff",
-                    advanced=True,
-                    tooltip="Colour of the blank canvas as #rrggbb. MAGREF was trained on white.",
-                ),
-                io.String.Input(
-                    "placements",
-                    default="",
-                    multiline=True,
-                    advanced=True,
-                    placeholder='{"version": 1, "placements": [{"reference": "alice", "x": 0, "y": 0, '
-                    '"width": 416, "height": 480}]}',
-                    tooltip="Boxes of your own in pixels, one per reference, pasted in this order; "
-                    "empty for the layout above.",
-                ),
+                *_own_layout(),
             ],
             outputs=[
                 MagrefCanvas.Output(id="canvas", display_name="canvas"),
@@ -125,6 +98,50 @@ class BuildMaskedCanvas(io.ComfyNode):
         )
         image, mask = host.canvas_to_host(canvas)
         return io.NodeOutput(canvas, image, mask, ui=ui.PreviewImage(image, cls=cls))
+
+
+def _size() -> list[io.Input]:
+    """The size of the video."""
+    return [
+        io.Int.Input(
+            "width",
+            default=832,
+            min=16,
+            max=MAX_SIDE,
+            step=16,
+            tooltip="Width of the video in pixels, a multiple of 16. MAGREF was trained on 832 x 480.",
+        ),
+        io.Int.Input(
+            "height",
+            default=480,
+            min=16,
+            max=MAX_SIDE,
+            step=16,
+            tooltip="Height of the video in pixels, a multiple of 16.",
+        ),
+    ]
+
+
+def _own_layout() -> list[io.Input]:
+    """What departs from the trained canvas."""
+    return [
+        io.String.Input(
+            "background",
+            default="#ffffff",
+            advanced=True,
+            tooltip="Colour of the blank canvas as #rrggbb. MAGREF was trained on white.",
+        ),
+        io.String.Input(
+            "placements",
+            default="",
+            multiline=True,
+            advanced=True,
+            placeholder='{"version": 1, "placements": [{"reference": "alice", "x": 0, "y": 0, '
+            '"width": 416, "height": 480}]}',
+            tooltip="Boxes of your own in pixels, one per reference, pasted in this order; "
+            "empty for the layout above.",
+        ),
+    ]
 
 
 def check_size(width: int, height: int) -> None:

@@ -19,13 +19,15 @@ def check_conditioning(model: Any, conditioning: list[Any], latent: Tensor) -> N
         latent: (B, 16, T, h, w).
 
     Raises:
-        MagrefError: the model is no image-to-video Wan 2.1, or the text encoder or guidance is missing or foreign.
+        MagrefError: the model is no image-to-video Wan 2.1, the prompt is of another encoder, or the canvas
+            is missing.
         ShapeError: canvas and latent differ in size.
     """
     config = model.model.model_config.unet_config
     if config.get("in_dim") != 36:
         raise MagrefError(
-            f"the model takes {config.get('in_dim', 'other')} channels, but MAGREF takes 36 (noise, mask and canvas): "
+            f"the model takes {config.get('in_dim', 'other')} channels, but MAGREF takes 36 (noise, mask "
+            "and canvas): "
             "load a MAGREF checkpoint with MAGREF DiT Loader"
         )
     for text, extras in conditioning:
@@ -33,7 +35,8 @@ def check_conditioning(model: Any, conditioning: list[Any], latent: Tensor) -> N
         canvas = extras.get("concat_latent_image")
         if canvas is None:
             raise MagrefError(
-                "the conditioning carries no canvas: put MAGREF Apply Masked Guidance between prompt and sampler"
+                "the conditioning carries no canvas: put MAGREF Apply Masked Guidance between prompt and "
+                "sampler"
             )
         if canvas.shape[2:] != latent.shape[2:]:
             raise ShapeError(
@@ -51,7 +54,8 @@ def check_text_width(text: Tensor, diffusion_model: Any) -> None:
     needed = getattr(diffusion_model, "text_dim", 4096)
     if text.shape[-1] != needed:
         raise MagrefError(
-            f"the prompt comes from a text encoder of width {text.shape[-1]}, but the model needs {needed}: choose "
+            f"the prompt comes from a text encoder of width {text.shape[-1]}, but the model needs {needed}: "
+            "choose "
             "umt5_xxl_fp8_e4m3fn_scaled.safetensors with type wan in Load CLIP"
         )
 

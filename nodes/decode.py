@@ -23,7 +23,8 @@ class DecodeVideo(io.ComfyNode):
             node_id="MagrefDecodeVideo",
             display_name="MAGREF Decode Video",
             category="MAGREF/decode",
-            description="Turns latents into frames and drops the first ones, which show the canvas and not the video.",
+            description="Turns latents into frames and drops the first ones, which show the canvas and not "
+            "the video.",
             search_aliases=["magref", "vae decode", "trim video"],
             inputs=[
                 io.Latent.Input("latent", tooltip="From the sampler, all frames of it."),
@@ -42,7 +43,8 @@ class DecodeVideo(io.ComfyNode):
                     min=0,
                     max=1024,
                     advanced=True,
-                    tooltip="Frames dropped at the start. 4 is what MAGREF needs; 0 shows the canvas frames too.",
+                    tooltip="Frames dropped at the start. 4 is what MAGREF needs; 0 shows the canvas frames "
+                    "too.",
                 ),
                 io.Int.Input(
                     "tile_size",
@@ -51,7 +53,8 @@ class DecodeVideo(io.ComfyNode):
                     max=4096,
                     step=32,
                     advanced=True,
-                    tooltip="Side in pixels of the tiles that are decoded one by one, 0 for the whole frame at once. "
+                    tooltip="Side in pixels of the tiles that are decoded one by one, 0 for the whole frame "
+                    "at once. "
                     "Smaller tiles need less memory and more time. Below 256 seams may show.",
                 ),
                 io.Int.Input(
@@ -61,8 +64,10 @@ class DecodeVideo(io.ComfyNode):
                     max=4096,
                     step=4,
                     advanced=True,
-                    tooltip="Frames per window in time, 0 for all at once. The decoder's memory does not grow with "
-                    "the length, so this only bounds the size of one answer; windows can show where they meet.",
+                    tooltip="Frames per window in time, 0 for all at once. The decoder's memory does not "
+                    "grow with "
+                    "the length, so this only bounds the size of one answer; windows can show where they "
+                    "meet.",
                 ),
             ],
             outputs=[
@@ -86,7 +91,8 @@ class DecodeVideo(io.ComfyNode):
         num_frames = (latents.shape[2] - 1) * FRAME_STRIDE + 1
         if drop_frames >= num_frames:
             raise ShapeError(
-                f"the latent holds {num_frames} frames and drop_frames is {drop_frames}, so nothing would be left: "
+                f"the latent holds {num_frames} frames and drop_frames is {drop_frames}, so nothing would "
+                "be left: "
                 f"generate at least {drop_frames + 1} frames or drop fewer"
             )
         bar = comfy.utils.ProgressBar(1)
@@ -122,5 +128,9 @@ def tiling_of(tile_size: int, tile_frames: int) -> Tiling | None:
         return None
     side, frames = tile_size // PIXEL_STRIDE, tile_frames // FRAME_STRIDE
     return Tiling(
-        height=side, width=side, overlap=side // 4, frames=frames, frame_overlap=max(1, frames // 4) if frames else 0
+        height=side,
+        width=side,
+        overlap=side // 4,
+        frames=frames,
+        frame_overlap=max(1, frames // 4) if frames else 0,
     )

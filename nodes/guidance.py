@@ -22,7 +22,8 @@ class ApplyMaskedGuidance(io.ComfyNode):
             node_id="MagrefApplyMaskedGuidance",
             display_name="MAGREF Apply Masked Guidance",
             category="MAGREF/guidance",
-            description="Gives the prompt its canvas: the subjects' latents, the mask of where they are, and the "
+            description="Gives the prompt its canvas: the subjects' latents, the mask of where they are, "
+            "and the "
             "image encoder's view of the whole canvas. Serves MAGREF models loaded by any loader.",
             search_aliases=["magref", "masked guidance", "subject to video", "reference video"],
             inputs=[

@@ -31,7 +31,7 @@ def picture_from_image(image: Tensor) -> Tensor:
 
 
 def flat_mask(mask: Tensor) -> Tensor:
-    """MASK (1, H, W) or (H, W) -> (H, W) float on the CPU; a batch of several stays one and is refused later."""
+    """MASK (1, H, W) or (H, W) -> (H, W) float on the CPU; a batch stays one and is refused later."""
     return (mask[0] if mask.ndim == 3 and len(mask) == 1 else mask).float().cpu()
 
 
@@ -81,7 +81,8 @@ def check_vae(vae: Any) -> None:
     if isinstance(model, comfy.ldm.wan.vae.WanVAE) and vae.latent_channels == LATENT_CHANNELS:
         return
     raise MagrefError(
-        f"the VAE given is {type(model).__name__} with {getattr(vae, 'latent_channels', '?')} latent channels, but "
+        f"the VAE given is {type(model).__name__} with {getattr(vae, 'latent_channels', '?')} latent "
+        "channels, but "
         f"MAGREF needs the Wan 2.1 VAE with {LATENT_CHANNELS}: choose wan_2.1_vae.safetensors in Load VAE"
     )
 
@@ -99,7 +100,8 @@ def see_canvas(clip_vision: comfy.clip_vision.ClipVisionModel, canvas: Canvas) -
     width = clip_vision.config.get("hidden_size")
     if width != CLIP_WIDTH or clip_vision.model_type != "clip_vision_model":
         raise MagrefError(
-            f"the CLIP vision model given is {clip_vision.model_type} with {width} channels, but MAGREF needs ViT-H "
+            f"the CLIP vision model given is {clip_vision.model_type} with {width} channels, but MAGREF "
+            "needs ViT-H "
             f"with {CLIP_WIDTH}: choose clip_vision_h.safetensors in Load CLIP Vision"
         )
     comfy.model_management.load_model_gpu(clip_vision.patcher)

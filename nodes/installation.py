@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from pathlib import Path
@@ -13,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 def is_loaded_already(node: type[io.ComfyNode]) -> bool:
     """Whether another folder of custom_nodes holds this pack and was loaded before this one."""
-    import nodes as host_nodes
-
+    # By name: a type checker would take `nodes` for our own folder.
+    host_nodes = importlib.import_module("nodes")
     other = host_nodes.NODE_CLASS_MAPPINGS.get(node.GET_SCHEMA().node_id)
     if other is None or other.__module__ == node.__module__:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import folder_paths
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..magref_core.canvas.references import KINDS, Reference, check_names, read_picture
+from ..magref_core.canvas.references import KINDS, Kind, Reference, check_names, read_picture
 from ..magref_core.errors import MagrefError, ShapeError
 from ..magref_core.segmentation.cutout import cut_out
 from ..magref_core.segmentation.given import GivenMask
@@ -30,7 +31,8 @@ class LoadReferences(io.ComfyNode):
             node_id="MagrefLoadReferences",
             display_name="MAGREF Load References",
             category="MAGREF/references",
-            description="The pictures of the people, things and places that shall act in the video, each with a name "
+            description="The pictures of the people, things and places that shall act in the video, each "
+            "with a name "
             "and a kind; from the input folder, from other nodes, or both.",
             search_aliases=["magref", "reference images", "subjects", "load image"],
             inputs=[
@@ -39,8 +41,10 @@ class LoadReferences(io.ComfyNode):
                     default="[]",
                     multiline=True,
                     placeholder=EXAMPLE,
-                    tooltip="JSON list with one entry per picture: file (in ComfyUI's input folder) or image (a socket "
-                    "such as image_1), name (any word without slashes) and kind (person, object or background). "
+                    tooltip="JSON list with one entry per picture: file (in ComfyUI's input folder) or "
+                    "image (a socket "
+                    "such as image_1), name (any word without slashes) and kind (person, object or "
+                    "background). "
                     "A connected picture without an entry is called like its socket and is an object.",
                 ),
                 io.Autogrow.Input(
@@ -51,7 +55,8 @@ class LoadReferences(io.ComfyNode):
                     template=_sockets(
                         io.Mask,
                         "mask",
-                        "The cut-out of the picture with the same number: 1 on the subject. Load Image's MASK is 1 on "
+                        "The cut-out of the picture with the same number: 1 on the subject. Load Image's "
+                        "MASK is 1 on "
                         "the transparent part: put InvertMask between.",
                     ),
                     optional=True,
@@ -61,12 +66,11 @@ class LoadReferences(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, references: str, images: Any = None, masks: Any = None) -> bool | str:
-        # The host hands over the empty groups of sockets as well.
+    def validate_inputs(cls, references: str) -> bool | str:
         try:
             for entry in parse_entries(references):
-                if "file" in entry:
-                    input_file(entry["file"])
+                if entry.file is not None:
+                    input_file(entry.file)
         except MagrefError as error:
             return str(error)
         return True
@@ -76,8 +80,8 @@ class LoadReferences(io.ComfyNode):
         """Changes whenever the list or a file in it does."""
         digest = hashlib.sha256(references.encode())
         for entry in parse_entries(references):
-            if "file" in entry:
-                digest.update(input_file(entry["file"]).read_bytes())
+            if entry.file is not None:
+                digest.update(input_file(entry.file).read_bytes())
         return digest.hexdigest()
 
     @classmethod
@@ -85,18 +89,28 @@ class LoadReferences(io.ComfyNode):
         images = {name: image for name, image in (images or {}).items() if image is not None}
         masks = {name: mask for name, mask in (masks or {}).items() if mask is not None}
         entries = parse_entries(references)
-        named = {entry["image"] for entry in entries if "image" in entry}
-        entries += [
-            {"image": socket, "name": socket, "kind": "object"} for socket in images if socket not in named
-        ]
+        named = {entry.image for entry in entries}
+        entries += [Entry(image=socket, name=socket) for socket in images if socket not in named]
         if not entries:
             raise MagrefError(
                 "no reference is given, but at least one picture is needed: connect a picture to image_1, "
                 f"or write an entry such as {EXAMPLE}"
             )
-        check_names([entry["name"] for entry in entries])
+        check_names([entry.name for entry in entries])
         _check_masks_have_pictures(entries, masks)
         return io.NodeOutput(tuple(_load(entry, images, masks) for entry in entries))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One item of the list of references; either `file` or `image` is given."""
+
+    name: str
+    kind: Kind = "object"
+    file: str | None = None
+    """In the input folder."""
+    image: str | None = None
+    """Socket, such as image_1."""
 
 
 def _sockets(kind: Any, prefix: str, tooltip: str) -> io.Autogrow.TemplateNames:
@@ -105,53 +119,50 @@ def _sockets(kind: Any, prefix: str, tooltip: str) -> io.Autogrow.TemplateNames:
     return io.Autogrow.TemplateNames(kind.Input(prefix, optional=True, tooltip=tooltip), names=names, min=1)
 
 
-def parse_entries(text: str) -> list[dict[str, str]]:
+def parse_entries(text: str) -> list[Entry]:
     """Read the list of references.
 
     Args:
-        text: JSON as `EXAMPLE` shows; an empty text is an empty list.
-
-    Returns:
-        Entries that have either `file` or `image`, and `name` and `kind`; a missing name is taken from the file
-        or socket, a missing kind is "object".
+        text: JSON as `EXAMPLE` shows; an empty text is an empty list. A missing name is taken from the file
+            or socket, a missing kind is "object".
 
     Raises:
         MagrefError: the text is not such a list, or names are empty, doubled or contain slashes.
     """
     try:
-        entries = json.loads(text) if text.strip() else []
+        items = json.loads(text) if text.strip() else []
     except json.JSONDecodeError as error:
         raise MagrefError(
-            f"the references are not JSON ({error.msg} in line {error.lineno}): write a list such as {EXAMPLE}"
+            f"the references are not JSON ({error.msg} in line {error.lineno}): "
+            f"write a list such as {EXAMPLE}"
         ) from error
-    if not isinstance(entries, list):
+    if not isinstance(items, list):
         raise MagrefError(
-            f"the references are a {type(entries).__name__}, but a list is needed such as {EXAMPLE}"
+            f"the references are a {type(items).__name__}, but a list is needed such as {EXAMPLE}"
         )
-    complete = [_complete(number, entry) for number, entry in enumerate(entries, start=1)]
-    if complete:
-        check_names([entry["name"] for entry in complete])
-    return complete
+    entries = [_entry(number, item) for number, item in enumerate(items, start=1)]
+    if entries:
+        check_names([entry.name for entry in entries])
+    return entries
 
 
-def _complete(number: int, entry: Any) -> dict[str, str]:
-    if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
+def _entry(number: int, item: Any) -> Entry:
+    if not isinstance(item, dict) or not all(isinstance(value, str) for value in item.values()):
         raise MagrefError(
-            f"reference {number} is {json.dumps(entry)}, but an entry of texts is needed as in {EXAMPLE}"
+            f"reference {number} is {json.dumps(item)}, but an entry of texts is needed as in {EXAMPLE}"
         )
-    if unknown := sorted(set(entry) - FIELDS):
+    if unknown := sorted(set(item) - FIELDS):
         raise MagrefError(
             f"reference {number} has the field {unknown[0]!r}: use only {', '.join(sorted(FIELDS))}"
         )
-    if ("file" in entry) == ("image" in entry):
+    if ("file" in item) == ("image" in item):
         raise MagrefError(
             f"reference {number} must have either a file or an image socket: write one as in {EXAMPLE}"
         )
-    source = entry.get("file") or entry.get("image", "")
-    complete = {"name": Path(source).stem, "kind": "object", **entry}
-    if complete["kind"] not in KINDS:
-        raise MagrefError(f"{complete['name']} is of kind {complete['kind']!r}: use {', '.join(KINDS)}")
-    return complete
+    entry = Entry(**{"name": Path(item.get("file") or item.get("image", "")).stem, **item})
+    if entry.kind not in KINDS:
+        raise MagrefError(f"{entry.name} is of kind {entry.kind!r}: use {', '.join(KINDS)}")
+    return entry
 
 
 def input_file(name: str) -> Path:
@@ -164,38 +175,40 @@ def input_file(name: str) -> Path:
     path = (folder / name.removesuffix(" [input]")).resolve()
     if not path.is_relative_to(folder):
         raise MagrefError(
-            f"the picture {name!r} lies outside ComfyUI's input folder: copy it there and give its name in the folder"
+            f"the picture {name!r} lies outside ComfyUI's input folder: copy it there and give its name in "
+            "the folder"
         )
     if not path.is_file():
         raise MagrefError(
-            f"the picture {name!r} is not in ComfyUI's input folder: upload it with Load Image, or correct the name"
+            f"the picture {name!r} is not in ComfyUI's input folder: upload it with Load Image, or correct "
+            "the name"
         )
     return path
 
 
-def _check_masks_have_pictures(entries: list[dict[str, str]], masks: dict[str, Tensor]) -> None:
-    sockets = {entry["image"] for entry in entries if "image" in entry}
+def _check_masks_have_pictures(entries: list[Entry], masks: dict[str, Tensor]) -> None:
+    sockets = {entry.image for entry in entries}
     for name in masks:
-        if name.replace("mask", "image") not in sockets:
-            wanted = name.replace("mask", "image")
+        wanted = name.replace("mask", "image")
+        if wanted not in sockets:
             raise MagrefError(f"{name} is connected but {wanted} is not: connect the picture it belongs to")
 
 
-def _load(entry: dict[str, str], images: dict[str, Tensor], masks: dict[str, Tensor]) -> Reference:
-    name, kind = entry["name"], entry["kind"]
-    if "file" in entry:
-        image, alpha = read_picture(input_file(entry["file"]), label=entry["file"])
-        return Reference(name=name, kind=kind, image=image, alpha=alpha)
-    socket = entry["image"]
+def _load(entry: Entry, images: dict[str, Tensor], masks: dict[str, Tensor]) -> Reference:
+    if entry.file is not None:
+        picture, alpha = read_picture(input_file(entry.file), label=entry.file)
+        return Reference(name=entry.name, kind=entry.kind, image=picture, alpha=alpha)
+    socket = str(entry.image)
     if socket not in images:
         raise MagrefError(
-            f"{name} names the socket {socket!r}, but nothing is connected there: connect a picture"
+            f"{entry.name} names the socket {socket!r}, but nothing is connected there: connect a picture"
         )
     if len(images[socket]) != 1:
         raise ShapeError(
             f"{socket} carries {len(images[socket])} pictures, but one is needed for each subject: "
             "pick one with Get Image from Batch (ImageFromBatch)"
         )
-    reference = Reference(name=name, kind=kind, image=host.picture_from_image(images[socket]))
+    picture = host.picture_from_image(images[socket])
+    reference = Reference(name=entry.name, kind=entry.kind, image=picture)
     mask = masks.get(socket.replace("image", "mask"))
     return reference if mask is None else cut_out(reference, GivenMask(mask=host.flat_mask(mask)))[0]

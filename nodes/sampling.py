@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import comfy.model_management
 import comfy.model_patcher
@@ -22,14 +22,60 @@ from ..magref_core.sampling.schedule import Solver, carry_timesteps, flow_schedu
 from ..magref_core.sampling.solvers import SOLVERS
 from .checks import check_conditioning
 
-SOLVER_NAMES = list(get_args(Solver))
 SOLVER_TIP = "unipc is MAGREF's default; dpm++ is its other one; euler is plain and robust."
-STEPS_TIP = "Denoising steps. MAGREF uses 40."
-SHIFT_TIP = "Holds the noise high for longer as it grows. MAGREF uses 3; 1 spaces the steps evenly."
-TIMESTEP_TIP = (
-    "Hands the model whole timesteps (999, 989, ...) as the official program does; "
-    "off hands it 1000 sigma as ComfyUI does."
-)
+
+
+def _solver(tooltip: str) -> io.Combo.Input:
+    return io.Combo.Input("solver", options=list(get_args(Solver)), default="unipc", tooltip=tooltip)
+
+
+def _steps() -> io.Int.Input:
+    return io.Int.Input("steps", default=40, min=1, max=1000, tooltip="Denoising steps. MAGREF uses 40.")
+
+
+def _shift() -> io.Float.Input:
+    tooltip = "Holds the noise high for longer as it grows. MAGREF uses 3; 1 spaces the steps evenly."
+    return io.Float.Input("shift", default=3.0, min=0.01, max=100.0, step=0.1, tooltip=tooltip)
+
+
+def _part_of_a_run() -> list[io.Input]:
+    """For runs in several parts, and for how exact a run is."""
+    return [
+        io.Int.Input(
+            "start_at_step",
+            default=0,
+            min=0,
+            max=1000,
+            advanced=True,
+            tooltip="Steps to skip at the start; above 0 the latent given is partly kept.",
+        ),
+        io.Int.Input(
+            "end_at_step",
+            default=1000,
+            min=1,
+            max=1000,
+            advanced=True,
+            tooltip="Step to stop at; below steps the result still holds noise for a second sampler.",
+        ),
+        io.Combo.Input(
+            "noise",
+            options=["cpu", "device", "none"],
+            default="cpu",
+            advanced=True,
+            tooltip="Where the noise is drawn: cpu as all of ComfyUI (same seed, same video "
+            "everywhere), "
+            "device as the official program on a GPU, none if the latent already holds its noise.",
+        ),
+        _whole_timesteps(),
+    ]
+
+
+def _whole_timesteps() -> io.Boolean.Input:
+    tooltip = (
+        "Hands the model whole timesteps (999, 989, ...) as the official program does; "
+        "off hands it 1000 sigma as ComfyUI does."
+    )
+    return io.Boolean.Input("whole_timesteps", default=True, advanced=True, tooltip=tooltip)
 
 
 class MagrefSampler(io.ComfyNode):
@@ -39,7 +85,8 @@ class MagrefSampler(io.ComfyNode):
             node_id="MagrefSampler",
             display_name="MAGREF Sampler",
             category="MAGREF/sampling",
-            description="Samples the video as the official program does: same sigmas, same solvers, same timesteps.",
+            description="Samples the video as the official program does: same sigmas, same solvers, same "
+            "timesteps.",
             search_aliases=["magref", "ksampler", "unipc", "dpm++"],
             inputs=[
                 io.Model.Input(
@@ -58,7 +105,7 @@ class MagrefSampler(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Seed of the noise. It does not move the layout; that has its own seed.",
                 ),
-                io.Int.Input("steps", default=40, min=1, max=1000, tooltip=STEPS_TIP),
+                _steps(),
                 io.Float.Input(
                     "guidance_scale",
                     default=5.0,
@@ -68,33 +115,9 @@ class MagrefSampler(io.ComfyNode):
                     tooltip="How far the answer is driven from the negative prompt. MAGREF uses 5; "
                     "1 skips the negative prompt and halves the time.",
                 ),
-                io.Float.Input("shift", default=3.0, min=0.01, max=100.0, step=0.1, tooltip=SHIFT_TIP),
-                io.Combo.Input("solver", options=SOLVER_NAMES, default="unipc", tooltip=SOLVER_TIP),
-                io.Int.Input(
-                    "start_at_step",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    advanced=True,
-                    tooltip="Steps to skip at the start; above 0 the latent given is partly kept.",
-                ),
-                io.Int.Input(
-                    "end_at_step",
-                    default=1000,
-                    min=1,
-                    max=1000,
-                    advanced=True,
-                    tooltip="Step to stop at; below steps the result still holds noise for a second sampler.",
-                ),
-                io.Combo.Input(
-                    "noise",
-                    options=["cpu", "device", "none"],
-                    default="cpu",
-                    advanced=True,
-                    tooltip="Where the noise is drawn: cpu as all of ComfyUI (same seed, same video everywhere), "
-                    "device as the official program on a GPU, none if the latent already holds its noise.",
-                ),
-                io.Boolean.Input("whole_timesteps", default=True, advanced=True, tooltip=TIMESTEP_TIP),
+                _shift(),
+                _solver(SOLVER_TIP),
+                *_part_of_a_run(),
             ],
             outputs=[io.Latent.Output(id="latent", display_name="latent")],
         )
@@ -148,8 +171,8 @@ class MagrefSolver(io.ComfyNode):
             "Use it with the sigmas of MAGREF Schedule.",
             search_aliases=["magref", "unipc", "dpm++"],
             inputs=[
-                io.Combo.Input("solver", options=SOLVER_NAMES, default="unipc", tooltip=SOLVER_TIP),
-                io.Boolean.Input("whole_timesteps", default=True, advanced=True, tooltip=TIMESTEP_TIP),
+                _solver(SOLVER_TIP),
+                _whole_timesteps(),
             ],
             outputs=[io.Sampler.Output(id="sampler", display_name="sampler")],
         )
@@ -169,14 +192,9 @@ class MagrefSchedule(io.ComfyNode):
             description="MAGREF's noise levels as SIGMAS, for SamplerCustom and its kin.",
             search_aliases=["magref", "sigmas", "scheduler"],
             inputs=[
-                io.Combo.Input(
-                    "solver",
-                    options=SOLVER_NAMES,
-                    default="unipc",
-                    tooltip="The solver that will walk them: unipc starts a hair below 1, the others at 1.",
-                ),
-                io.Int.Input("steps", default=40, min=1, max=1000, tooltip=STEPS_TIP),
-                io.Float.Input("shift", default=3.0, min=0.01, max=100.0, step=0.1, tooltip=SHIFT_TIP),
+                _solver("The solver that will walk them: unipc starts a hair below 1, the others at 1."),
+                _steps(),
+                _shift(),
             ],
             outputs=[io.Sigmas.Output(id="sigmas", display_name="sigmas")],
         )
@@ -189,7 +207,7 @@ class MagrefSchedule(io.ComfyNode):
 def host_sigmas(solver: Solver, steps: int, shift: float) -> Tensor:
     """The official sigmas as the host carries them, (steps + 1,) float32.
 
-    A timestep is then `floor(1000 sigma)`: where float32 would lose the official one, sigma is moved by one ulp.
+    A timestep is then `floor(1000 sigma)`: where float32 would lose the official one, sigma moves by one ulp.
     """
     return carry_timesteps(flow_schedule(solver, steps, shift))
 
@@ -203,20 +221,21 @@ def step_range(sigmas: Tensor, start: int, end: int) -> Tensor:
     steps = len(sigmas) - 1
     if start >= min(end, steps):
         raise MagrefError(
-            f"sampling would start at step {start} and end at step {min(end, steps)} of {steps}, so nothing is left "
+            f"sampling would start at step {start} and end at step {min(end, steps)} of {steps}, so nothing "
+            "is left "
             f"to do: choose start_at_step below {min(end, steps)}"
         )
     return sigmas[start : min(end, steps) + 1]
 
 
 def draw_noise(source: str, latent: Tensor, seed: int, batch_index: list[int] | None) -> Tensor:
-    """Noise of the latent's shape (B, 16, T, h, w), drawn on the CPU as the host does, on the device, or none."""
+    """Noise of the latent's shape (B, 16, T, h, w), drawn on the CPU, on the device, or none."""
     if source == "none":
         return torch.zeros_like(latent, device="cpu")
     if source == "device":
         device = comfy.model_management.get_torch_device()
         return gaussian_noise(latent.shape, seed, device=device).cpu()
-    return comfy.sample.prepare_noise(latent, seed, batch_index)
+    return cast(Tensor, comfy.sample.prepare_noise(latent, seed, batch_index))  # nested for other models only
 
 
 def host_sampler(solver: Solver, whole_timesteps: bool) -> comfy.samplers.KSAMPLER:

@@ -45,14 +45,17 @@ class AutoMaskSubject(io.ComfyNode):
                     "method",
                     options=list(METHODS),
                     default="auto",
-                    tooltip="auto: the file's transparency where it has one, else grabcut. transparency: only that. "
-                    "grabcut: separates colours, guided by the kind: head and shoulders of a person, middle of an "
+                    tooltip="auto: the file's transparency where it has one, else grabcut. transparency: "
+                    "only that. "
+                    "grabcut: separates colours, guided by the kind: head and shoulders of a person, middle "
+                    "of an "
                     "object. mask: the MASK that is connected here.",
                 ),
                 io.String.Input(
                     "subjects",
                     default="",
-                    tooltip="Names of the references to cut out, with commas between; empty for all but backgrounds. "
+                    tooltip="Names of the references to cut out, with commas between; empty for all but "
+                    "backgrounds. "
                     "The others pass unchanged.",
                 ),
                 io.Int.Input(
@@ -74,7 +77,8 @@ class AutoMaskSubject(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="For method mask: 1 on the subject, in the size of its picture; name the one subject above.",
+                    tooltip="For method mask: 1 on the subject, in the size of its picture; name the one "
+                    "subject above.",
                 ),
             ],
             outputs=[References.Output(id="references", display_name="references")],
@@ -123,7 +127,8 @@ def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
             )
         if len(chosen) != 1:
             raise MagrefError(
-                f"one mask is connected, but it would cut out {', '.join(sorted(chosen))}: name one of them in subjects"
+                f"one mask is connected, but it would cut out {', '.join(sorted(chosen))}: name one of them "
+                "in subjects"
             )
         return GivenMask(mask=host.flat_mask(mask))
     if method == "grabcut":
@@ -134,6 +139,7 @@ def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
 def _overview(references: list[Reference]):
     """All pictures side by side on grey, (H, W, 3) uint8; grey shows what is cut away."""
     columns, rows = grid_for(len(references))
-    size = {"height": rows * THUMBNAIL, "width": columns * THUMBNAIL}
+    height, width = rows * THUMBNAIL, columns * THUMBNAIL
     sizes = [(reference.height, reference.width) for reference in references]
-    return compose_canvas(references, arrange(sizes, **size, order="reading"), **size, background=GREY).image
+    placements = arrange(sizes, height=height, width=width, order="reading")
+    return compose_canvas(references, placements, height=height, width=width, background=GREY).image

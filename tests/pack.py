@@ -1,4 +1,4 @@
-"""The pack inside this process, loaded under the name `magref_pack` as the host loads it under its folder's."""
+"""The pack inside this process, under the name `magref_pack`, loaded as the host loads it."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from scripts.workflow_specs.files import CAT, CUP
 from scripts.workflow_specs.spec import Workflow
 
 PROMPT = (
-    "A ginger tabby cat sits on a window sill beside a cup of coffee. It sniffs at the rising steam, blinks and turns "
+    "A ginger tabby cat sits on a window sill beside a cup of coffee. It sniffs at the rising steam, blinks "
+    "and turns "
     "its head to the window. Rain runs down the glass, cosy lamp light, the camera stays still."
 )
 HINT = (

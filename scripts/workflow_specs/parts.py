@@ -10,16 +10,20 @@ from scripts.workflow_specs.spec import Box, Group, Link, Node, note
 GREEN, RED = ("#232", "#353"), ("#322", "#533")
 
 NEGATIVE = (
-    "Camera shake, bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, "
-    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly "
-    "drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy "
+    "Camera shake, bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
+    "images, "
+    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, "
+    "poorly "
+    "drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, "
+    "messy "
     "background, three legs, many people in the background, walking backwards"
 )
 
 OFFICIAL = "[official weights](https://huggingface.co/MAGREF-Video/MAGREF)"
 OWN_LOADER_HINT = (
     f"For full quality take the {OFFICIAL} in 7 parts: put the parts and "
-    "**diffusion_pytorch_model.safetensors.index.json** into *diffusion_models/MAGREF* and choose that index in "
+    "**diffusion_pytorch_model.safetensors.index.json** into *diffusion_models/MAGREF* and choose that "
+    "index in "
     "MAGREF DiT Loader. A single bf16 file works as well."
 )
 NATIVE_LOADER_HINT = (
@@ -39,7 +43,8 @@ def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400,
             "models note",
             "Model files",
             (0, 0, 380, 340),
-            "The page offers to download what is missing. By hand, put these files into the folders of ComfyUI's "
+            "The page offers to download what is missing. By hand, put these files into the folders of "
+            "ComfyUI's "
             "**models** and press **R**:",
             listed,
             hint,
@@ -101,7 +106,8 @@ def pictures_note(references: tuple[Reference, ...], box: Box) -> Node:
         "Pictures",
         box,
         f"To try it, copy {listed} from this pack's *workflows/pictures* into ComfyUI's **input** folder.",
-        "For your own, put pictures there and list them in MAGREF Load References, each with a **name** and a "
+        "For your own, put pictures there and list them in MAGREF Load References, each with a **name** and "
+        "a "
         "**kind** (person, object or background); or connect Load Image to image_1, image_2 and so on.",
     )
 
@@ -153,7 +159,8 @@ def canvas(source: str, *, mask_shape: str = "rectangle") -> Group:
             "canvas note",
             "Look before you wait",
             (430, 355, 350, 145),
-            "The canvas is all that the model sees of your pictures. To see it alone, select **Save Canvas** and press "
+            "The canvas is all that the model sees of your pictures. To see it alone, select **Save "
+            "Canvas** and press "
             "the play button above it.",
             "Another **layout_seed** deals the places anew.",
         ),
@@ -183,7 +190,8 @@ def prompt(text: str, hint: str) -> Group:
             "Prompt and length",
             (430, 260, 350, 190),
             hint,
-            "**length** is a multiple of 4 plus 1. The first 4 frames show the canvas and are dropped: 81 become 77, "
+            "**length** is a multiple of 4 plus 1. The first 4 frames show the canvas and are dropped: 81 "
+            "become 77, "
             "about 5 seconds at 15 frames per second.",
         ),
     )

@@ -53,7 +53,7 @@ def test_sampling_equals_native_wan_to_1e_4():
     assert_same(runs.sample(models.our_model()), runs.sample(runs.native_model()), 5e-4)
 
 
-@pytest.mark.parametrize("sampler", ["euler", "uni_pc", "dpmpp_2m", "euler_ancestral", "lcm"])
+@pytest.mark.parametrize("sampler", ["euler", "uni_pc", "euler_ancestral"])
 def test_with_an_exact_sinusoid_native_wan_gives_our_numbers(float64_sinusoid, sampler):
     ours = runs.sample(models.our_model(), sampler_name=sampler)
     assert_same(ours, runs.sample(runs.native_model(), sampler_name=sampler))

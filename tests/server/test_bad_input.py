@@ -1,4 +1,4 @@
-"""What users get wrong: each is answered in one sentence, by the queue or by the run, and the server lives on."""
+"""What users get wrong is answered in one sentence, by the queue or by the run, and the server lives on."""
 
 import json
 import shutil

@@ -1,0 +1,72 @@
+"""torch.compile through the host: one graph without a break, compiled once, with the numbers of the plain model.
+
+The backend is `eager`: what it captures is what any backend is given.
+"""
+
+from __future__ import annotations
+
+import comfy.ldm.modules.attention as host_attention
+import comfy.ldm.wan.model
+import pytest
+import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_custom_sampler import SamplerCustom
+from comfy_extras.nodes_torch_compile import TorchCompileModel, skip_torch_compile_dict
+from magref_pack.nodes.sampling import MagrefSchedule, MagrefSolver
+from torch._dynamo.utils import counters
+
+from . import models, runs
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler(monkeypatch):
+    """No graphs of other tests; and PyTorch's attention, as on a GPU: the host's CPU one breaks every graph."""
+    monkeypatch.setattr(host_attention, "optimized_attention", host_attention.attention_pytorch)
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", host_attention.attention_pytorch)
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def magref_sample(model, steps=3):
+    sampler = MagrefSolver.execute("unipc", True).args[0]
+    sigmas = MagrefSchedule.execute("unipc", steps, 3.0).args[0]
+    result = SamplerCustom.execute(model, True, 7, 5.0, *runs.prompts(), sampler, sigmas, runs.empty())
+    return result.args[0]["samples"]
+
+
+def compiled_blocks(model):
+    """Block by block, as nodes of other packs compile."""
+    result = model.clone()
+    keys = [f"diffusion_model.blocks.{index}" for index in range(3)]
+    options = {"guard_filter_fn": skip_torch_compile_dict}
+    set_torch_compile_wrapper(model=result, backend="eager", options=options, keys=keys)
+    return result
+
+
+def graphs():
+    return {"graphs": counters["stats"]["unique_graphs"], "breaks": sum(counters["graph_break"].values())}
+
+
+@pytest.mark.parametrize("sample", [lambda model, steps=3: runs.sample(model, steps=steps), magref_sample])
+def test_a_compiled_model_is_one_graph_with_the_same_numbers(sample):
+    model = models.our_model()
+    plain = sample(model)
+    compiled = TorchCompileModel.execute(model, "eager").args[0]
+    torch.testing.assert_close(sample(compiled), plain, rtol=0, atol=1e-5)
+    assert graphs() == {"graphs": 1, "breaks": 0}
+    sample(compiled, steps=4)
+    assert graphs() == {"graphs": 1, "breaks": 0}
+
+
+def test_compiled_blocks_give_the_same_numbers_in_no_more_graphs_than_native_wans():
+    model = models.our_model()
+    plain = runs.sample(model)
+    torch.testing.assert_close(runs.sample(compiled_blocks(model)), plain, rtol=0, atol=1e-5)
+    ours = graphs()
+    torch._dynamo.reset()
+    counters.clear()
+    runs.sample(compiled_blocks(runs.native_model()))
+    assert ours["breaks"] == 0
+    assert 0 < ours["graphs"] <= graphs()["graphs"]

@@ -69,6 +69,7 @@ def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
             in_use = {name: machine.peak_bytes(forward, device) for name, forward in forwards.items()}
     return {
         "date": datetime.date.today().isoformat(),
+        "commit": machine.commit(ROOT),
         "device": device,
         "machine": machine.describe(device),
         "comfyui": importlib.import_module("comfyui_version").__version__,
@@ -207,6 +208,7 @@ def report(result: dict[str, Any]) -> str:
         f"{result['foreign_cores']:.2f} cores busy in them.",
         f"- Floor: {flops / rate:.3f} s, {flops / 1e12:.3f} TFLOP at {rate / 1e12:.3f} TFLOP/s.",
         f"- Largest difference of the two answers: {result['largest_difference']:.1e}.",
+        f"- Commit: {result['commit']}.",
         f"- Machine: {', '.join(f'{key} {value}' for key, value in result['machine'].items())}.",
         "",
         f"Again: `python scripts/bench.py dit_speed --device {device} --rounds {rounds}`",

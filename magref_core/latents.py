@@ -13,10 +13,10 @@ from .errors import MagrefError, ShapeError
 from .sizes import FRAME_STRIDE, LATENT_CHANNELS, PIXEL_STRIDE, check_num_frames, num_latent_frames
 
 Encode = Callable[[Tensor], Tensor]
-"""(B, 3, F, H, W) in [-1, 1] -> (B, 16, T, h, w), normalised."""
+"""(B, 3, F, H, W) in [-1, 1] -> (B, 16, T, h, w), normalised or raw as the caller wants them."""
 
 Decode = Callable[[Tensor], Tensor]
-"""(B, 16, T, h, w), normalised -> (B, 3, 4 T - 3, 8 h, 8 w); clamping is the VAE's business."""
+"""(B, 16, T, h, w), normalised or raw as the caller has them -> (B, 3, 4 T - 3, 8 h, 8 w)."""
 
 Progress = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all; may raise to interrupt."""
@@ -91,7 +91,7 @@ def encode_canvas(pixels: Tensor, num_frames: int, encode: Encode) -> Tensor:
         encode: a Wan 2.1 VAE.
 
     Returns:
-        (1, 16, T, h, w), normalised, with T = n + 1.
+        (1, 16, T, h, w) as `encode` gives them, with T = n + 1.
 
     Raises:
         ShapeError: `num_frames` is not 4 n + 1, or the latents show that the VAE is of another family.
@@ -119,7 +119,7 @@ def decode_video(
     the earlier window, which has the past that a causal VAE needs; the second half is a linear ramp.
 
     Args:
-        latents: (B, 16, T, h, w), normalised.
+        latents: (B, 16, T, h, w) as `decode` takes them.
         decode: a Wan 2.1 VAE.
         drop_frames: frames at the start that are not returned.
         tiling: None decodes at once.

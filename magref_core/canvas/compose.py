@@ -111,18 +111,16 @@ def _draw(
     The order, first over the colour and then resized, is the official one.
     """
     picture = Image.fromarray(reference.image.numpy())
-    size = width, height
-    if reference.alpha is None:
-        return np.asarray(picture.resize(size, Image.Resampling.LANCZOS)), np.full(
-            (height, width), 255, np.uint8
-        )
-    alpha = Image.fromarray(reference.alpha.numpy())
-    flat = Image.new("RGB", picture.size, background)
-    flat.paste(picture, mask=alpha)
-    return (
-        np.asarray(flat.resize(size, Image.Resampling.LANCZOS)),
-        np.asarray(alpha.resize(size, Image.Resampling.LANCZOS)),
+    alpha = Image.new("L", picture.size, 255)
+    if reference.alpha is not None:
+        alpha = Image.fromarray(reference.alpha.numpy())
+        flat = Image.new("RGB", picture.size, background)
+        flat.paste(picture, mask=alpha)
+        picture = flat
+    drawn, resized_alpha = (
+        np.asarray(layer.resize((width, height), Image.Resampling.LANCZOS)) for layer in (picture, alpha)
     )
+    return drawn, resized_alpha
 
 
 def _lay_over(drawn: Bytes, alpha: Bytes, below: Bytes, background: tuple[int, int, int]) -> Bytes:

@@ -33,15 +33,16 @@ def refine_edges(mask: Tensor, small: Tensor, large: Tensor) -> Tensor:
     Source: He and Sun, Fast Guided Filter (2015), with a colour guide.
     """
     size = large.shape[:2]
-    rough = mask[None, None].float() / 255  # (1, 1, h, w)
-    slope, offset = _fit(rough, _planes(small))
-    alpha = _resize(offset, size)
+    rough = mask[None, None].float()  # (1, 1, h, w)
+    slope, offset = _fit(rough / 255, _planes(small))
+    alpha = _resize(((offset - 0.5) * _CONTRAST + 0.5) * 255, size)
     for channel in range(3):  # one by one, since a large picture has many pixels
-        alpha += _resize(slope[:, channel : channel + 1], size) * (large[..., channel].float() / 255)
-    alpha = (alpha - 0.5) * _CONTRAST + 0.5
+        alpha.addcmul_(
+            _resize(slope[:, channel : channel + 1] * _CONTRAST, size), large[..., channel].float()
+        )
     lowest, highest = -_widest(-rough), _widest(rough)
-    alpha = torch.minimum(torch.maximum(alpha, _resize(lowest, size)), _resize(highest, size))
-    return (alpha[0, 0] * 255).round().to(torch.uint8)
+    alpha = alpha.clamp(min=_resize(lowest, size), max=_resize(highest, size))
+    return alpha[0, 0].round().to(torch.uint8)
 
 
 def _fit(alpha: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:

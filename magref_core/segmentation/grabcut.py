@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..canvas.references import Reference
+from ..canvas.references import Kind, Reference
 from .arrays import Array, load_opencv
 from .cleanup import fill_holes, keep_largest
 from .cutout import CutOut
@@ -19,6 +19,9 @@ _UNSURE = (0.05, 0.95)
 
 _LARGEST_HOLE = 0.03
 """Of the subject's area: eyes and highlights are filled, the inside of a handle is not."""
+
+_STRONG_EDGE = 40.0
+"""Mean step of 8-bit Lab across an edge that is certainly one of the subject, not of light or texture."""
 
 _STRAY = 5
 """Pixels of the small picture: thinner parts are dropped."""
@@ -49,8 +52,7 @@ class GrabCut:
         cv2 = load_opencv()
         size = self._small_size(reference)
         small: Array = cv2.resize(reference.image.cpu().numpy(), size, interpolation=cv2.INTER_AREA)
-        prior = subject_prior(small, reference.kind)
-        mask = torch.as_tensor(_tidy(self._cut(small, _labels(prior)), prior))
+        mask = torch.as_tensor(self._segment(small, reference.kind))
         alpha = refine_edges(mask, torch.as_tensor(small), reference.image.cpu())
         if reference.alpha is not None:
             alpha = torch.minimum(alpha, reference.alpha.cpu())
@@ -61,15 +63,29 @@ class GrabCut:
         scale = min(1.0, self.max_side / max(reference.height, reference.width))
         return max(16, round(reference.width * scale)), max(16, round(reference.height * scale))
 
-    def _cut(self, image: Array, labels: Array) -> Array:
+    def _segment(self, image: Array, kind: Kind) -> Array:
+        """(h, w) in {0, 255}.
+
+        An object on no plain background is cut out a second time, as one that stands alone, and this is
+        taken if it gives a stronger edge.
+        """
+        prior = subject_prior(image, kind)
+        mask = self._cut(image, prior)
+        if kind == "person" or prior.background.any():
+            return mask
+        alone = self._cut(image, subject_prior(image, kind, stands_alone=True))
+        return alone if edge_contrast(image, alone) > max(_STRONG_EDGE, edge_contrast(image, mask)) else mask
+
+    def _cut(self, image: Array, prior: Prior) -> Array:
         """(h, w) in {0, 255}."""
         cv2 = load_opencv()
+        labels = _labels(prior)
         is_subject = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
         if is_subject.any() and not is_subject.all():  # GrabCut needs colours of both
             cv2.setRNGSeed(self.seed)
             models = np.zeros((1, 65)), np.zeros((1, 65))
             cv2.grabCut(image, labels, None, *models, self.rounds, cv2.GC_INIT_WITH_MASK)
-        return (np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * np.uint8(255)).astype(np.uint8)
+        return _tidy((np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * 255).astype(np.uint8), prior)
 
 
 def _labels(prior: Prior) -> Array:
@@ -92,3 +108,23 @@ def _tidy(mask: Array, prior: Prior) -> Array:
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
     opened[prior.subject & (mask > 0)] = 255
     return fill_holes(keep_largest(opened), largest=_LARGEST_HOLE)
+
+
+def edge_contrast(image: Array, mask: Array) -> float:
+    """The mean step of colour across the edge of a mask, in units of 8-bit Lab; 0 without an edge."""
+    cv2 = load_opencv()
+    lab: Array = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
+    inside: Array = (mask > 0).astype(np.float32)
+    step: Array = np.linalg.norm(_mean_around(lab, inside) - _mean_around(lab, 1 - inside), axis=-1)
+    neighbours = np.ones((3, 3), np.uint8)
+    edge: Array = cv2.dilate(mask, neighbours) != cv2.erode(mask, neighbours)
+    return float(step[edge].mean()) if edge.any() else 0.0
+
+
+def _mean_around(colours: Array, weights: Array) -> Array:
+    """Weighted mean of the colours around each place; (h, w, 3)."""
+    cv2 = load_opencv()
+    window = 2 * _STRAY - 1, 2 * _STRAY - 1
+    total: Array = cv2.blur(colours * weights[..., None], window)
+    share: Array = cv2.blur(weights, window)
+    return total / (share[..., None] + 1e-4)

@@ -18,11 +18,23 @@ LOWEST, HIGHEST = 0.02, 0.95
 _PLAIN_DISTANCE = 14.0
 """Of 8-bit Lab colours that pass for the same background."""
 
-_PLAIN_SHARE = {"person": 0.5, "object": 0.6}
+_PLAIN_SHARE: dict[Kind, float] = {"person": 0.5, "object": 0.6, "background": 0.6}
 """Share of the border, where it lies outside the subject's outline, that must have one colour."""
+
+_BESIDE_PLAIN: dict[Kind, float] = {"person": 0.6, "object": 0.8, "background": 0.8}
+"""The least probability of what a plain background leaves over."""
 
 _PLANE_ROUNDS = 5
 """Of fitting the background's colour and looking again what follows it."""
+
+_APARTNESS = (-2.5, 0.5)
+"""The least and the most that the distance from the border can add to the log odds of a place."""
+
+_SWEEPS = 6
+_GRAIN = 2.0
+"""Steps of colour between neighbours that do not count."""
+_DETOUR = 0.15
+"""What every pixel of a way costs, in steps of colour."""
 
 _BINS = 16
 """Of the colour histograms, along each axis of Lab."""
@@ -54,7 +66,7 @@ class Ellipse:
     half_height: float
 
 
-def subject_prior(image: Array, kind: Kind) -> Prior:
+def subject_prior(image: Array, kind: Kind, *, stands_alone: bool = False) -> Prior:
     """Guess where the subject is.
 
     A person is a head, found by the colour of skin, above a body. Anything else is near the centre. A plain
@@ -64,18 +76,21 @@ def subject_prior(image: Array, kind: Kind) -> Prior:
     Args:
         image: (h, w, 3), RGB; a few hundred pixels a side.
         kind: of the reference; a background has no subject and is treated like an object.
+        stands_alone: suppose that the subject nowhere reaches the border of the picture, so that what
+            leads there without a step of colour is background.
 
     Returns:
         The prior.
     """
-    score, core = _person_outline(image) if kind == "person" else _object_outline(image)
-    places: Array = clip(_sigmoid(5 * score), LOWEST, HIGHEST)
-    lab: Array = load_opencv().cvtColor(image, load_opencv().COLOR_RGB2LAB)
     is_person = kind == "person"
-    fixed = core if is_person else np.zeros_like(core)
-    plain = plain_background(lab, places, fixed, _PLAIN_SHARE["person" if is_person else "object"])
+    score, core = _person_outline(image) if is_person else _object_outline(image)
+    lab: Array = load_opencv().cvtColor(image, load_opencv().COLOR_RGB2LAB)
+    log_odds = 5 * score + _apartness(lab) if stands_alone else 5 * score
+    places: Array = clip(_sigmoid(log_odds), LOWEST, HIGHEST)
+    never = core if is_person else np.zeros_like(core)  # an object may lie anywhere on a plain background
+    plain = plain_background(lab, places, never, _PLAIN_SHARE[kind])
     if plain.any():
-        places = np.where(plain, LOWEST, np.maximum(places, 0.6 if is_person else 0.8)).astype(np.float32)
+        places = np.where(plain, LOWEST, np.maximum(places, _BESIDE_PLAIN[kind])).astype(np.float32)
     return Prior(probability=_with_colours(lab, places), subject=core & ~plain, background=plain)
 
 
@@ -112,15 +127,15 @@ def find_face(image: Array) -> Ellipse | None:
     )
 
 
-def plain_background(lab: Array, places: Array, subject: Array, share: float) -> Array:
-    """What is connected to the border of the picture in the colour that prevails there.
+def plain_background(lab: Array, places: Array, never: Array, share: float) -> Array:
+    """What the border of the picture leads to in the colour that prevails there.
 
     The colour may change evenly across the picture, as that of a sky or of a lit wall does.
 
     Args:
         lab: (h, w, 3), 8-bit Lab.
         places: (h, w) in 0..1; the border counts where this is small.
-        subject: (h, w); never background.
+        never: (h, w); what is no background, whatever its colour.
         share: of that border which must have the colour.
 
     Returns:
@@ -131,7 +146,7 @@ def plain_background(lab: Array, places: Array, subject: Array, share: float) ->
     prevailing = _prevailing_colour(colours, border)
     if _close(colours, prevailing)[border].sum() < max(share * border.sum(), sum(places.shape) // 8):
         return np.zeros(places.shape, np.bool_)
-    same = (_close(colours, prevailing) & ~subject).astype(np.uint8)
+    same = (_close(colours, prevailing) & ~never).astype(np.uint8)
     _, labels = load_opencv().connectedComponents(same, connectivity=4)
     connected = np.unique(labels[border])
     return np.isin(labels, connected[connected > 0])
@@ -179,6 +194,37 @@ def _object_outline(image: Array) -> tuple[Array, Array]:
     y, x = _places(image.shape[:2])
     distance = np.hypot(x - 0.5, y - 0.5)
     return (1 - distance / 0.45).astype(np.float32), distance < 0.06
+
+
+def _apartness(lab: Array) -> Array:
+    """Log odds that a place is not background, by its distance from the border in steps of colour; (h, w)."""
+    distance = _distance_from_border(lab)
+    height, width = distance.shape
+    middle = distance[height // 3 : -(height // 3), width // 3 : -(width // 3)]
+    return clip(2 * np.log((distance + 2) / (np.median(middle) / 2 + 2)), *_APARTNESS)
+
+
+def _distance_from_border(lab: Array) -> Array:
+    """The least sum of colour steps on any way from the border, along rows and columns; (h, w).
+
+    Sweeps to and fro, each exact along its direction, come as near as is needed in a few rounds.
+    """
+    smooth: Array = load_opencv().GaussianBlur(lab.astype(np.float32), (0, 0), 1.5)
+    distance: Array = np.where(_border(lab.shape[:2]), 0, 1e4).astype(np.float32)
+    sums = [_summed_steps(smooth, axis) for axis in (0, 1)]
+    for _ in range(_SWEEPS):
+        for axis, steps in enumerate(sums):
+            distance = np.minimum.accumulate(distance - steps, axis=axis) + steps
+            backwards = np.flip(distance + steps, axis)
+            distance = np.flip(np.minimum.accumulate(backwards, axis=axis), axis) - steps
+    return distance
+
+
+def _summed_steps(colours: Array, axis: int) -> Array:
+    """The steps of colour from the first place along an axis to each, less what is mere grain; (h, w)."""
+    steps = np.linalg.norm(np.diff(colours, axis=axis), axis=-1)
+    steps = np.maximum(steps - _GRAIN, 0) + _DETOUR
+    return np.cumsum(np.insert(steps, 0, 0, axis=axis), axis=axis)
 
 
 def _with_colours(lab: Array, places: Array) -> Array:

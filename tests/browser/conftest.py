@@ -56,6 +56,7 @@ def open_page(request: pytest.FixtureRequest, chromium: Browser, server: Server)
     """A page with an empty graph."""
     context = chromium.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
     page = context.new_page()
+    page.set_default_timeout(20_000)
     graph_page.open_graph(page, server.url, nodes2=request.param == "nodes2")
     yield page
     context.close()

@@ -77,11 +77,15 @@ def outside(page: Page) -> list[str]:
     return [node.title for node in node_boxes(page) if not any(group.holds(node) for group in groups)]
 
 
+def browse_templates(page: Page) -> None:
+    """Open the template browser at the workflows of the pack."""
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_role("dialog").get_by_text(PACK_NAME, exact=True).click()
+
+
 def open_template(page: Page, name: str) -> None:
     """Open a workflow of the pack from the template browser, as a person does."""
-    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    dialog = page.get_by_role("dialog").filter(has_text="Templates")
-    dialog.get_by_text(PACK_NAME, exact=True).click()
+    browse_templates(page)
     page.get_by_test_id(f"template-workflow-{name}").click()
     page.wait_for_function(
         "name => app.extensionManager.workflow.activeWorkflow?.filename.startsWith(name)", arg=name

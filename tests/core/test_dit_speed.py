@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,6 +18,8 @@ from benchmarks.support.dit_models import (
 from magref_core.dit.attention import Backend
 from magref_core.dit.config import DiTConfig
 from magref_core.dit.model import MagrefDiT
+
+MIB = 2**20
 
 TINY = Shape(
     config=DiTConfig(dim=64, ffn_dim=96, num_heads=2, num_layers=3), latent=(3, 4, 6), dtype=torch.float32
@@ -53,7 +58,7 @@ def result(ours: list[float], native: list[float], activations: dict[str, int | 
     return {
         "seconds": {"ours": ours, "native": native},
         "own_cpu_seconds": {"ours": [3.0], "native": [2.0]},
-        "weight_bytes": 900 * 2**20,
+        "weight_bytes": 900 * MIB,
         "activation_bytes": activations,
         "forward_flops": 10**12,
         "matmul_flops_per_second": 5e11,
@@ -61,7 +66,7 @@ def result(ours: list[float], native: list[float], activations: dict[str, int | 
 
 
 def test_ratios_above_their_limits_are_called_missed():
-    slow = table(result([1.04, 9.0, 1.0], [1.0, 1.0, 1.5], {"ours": 130 * 2**20, "native": 100 * 2**20}))
+    slow = table(result([1.04, 9.0, 1.0], [1.0, 1.0, 1.5], {"ours": 130 * MIB, "native": 100 * MIB}))
     assert "| time, median | 1.040 s | 1.000 s | 1.040 |" in slow
     assert "| processor time, median | 3.000 s | 2.000 s | 1.500 |" in slow
     assert "| peak memory | 1030 MiB | 1000 MiB | 1.030 |" in slow
@@ -69,10 +74,31 @@ def test_ratios_above_their_limits_are_called_missed():
 
 
 def test_ratios_within_their_limits_are_called_within():
-    level = table(result([1.03], [1.0], {"ours": 120 * 2**20, "native": 100 * 2**20}))
+    level = table(result([1.03], [1.0], {"ours": 120 * MIB, "native": 100 * MIB}))
     assert "| times the floor, median | 0.52 | 0.50 | 1.030 |" in level
     assert "time 1.030, limit 1.03: within; peak memory 1.020, limit 1.02: within." in level
 
 
 def test_memory_that_cannot_be_told_is_said_to_be_unmeasured():
     assert "peak memory not measured" in table(result([1.0], [1.0], {"ours": None, "native": None}))
+
+
+def test_the_peak_of_a_call_is_what_it_holds_at_once_and_not_what_it_keeps():
+    machine = pytest.importorskip("benchmarks.support.machine", exc_type=ImportError)
+
+    def call() -> None:
+        for _ in range(3):
+            torch.ones(16 * MIB)  # 64 MiB in float32, freed at once
+
+    peak = machine.peak_bytes(call, "cpu")
+    if peak is None:
+        pytest.skip("only Linux tells the peak of a call")
+    assert 60 * MIB < peak < 100 * MIB
+
+
+def test_waiting_takes_time_but_no_processor():
+    machine = pytest.importorskip("benchmarks.support.machine", exc_type=ImportError)
+    timing = machine.time_call(lambda: time.sleep(0.2), "cpu")
+    assert timing.seconds >= 0.2
+    assert timing.own_cpu_seconds < 0.1
+    assert timing.foreign_cores >= 0

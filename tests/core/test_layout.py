@@ -115,6 +115,11 @@ def test_sides_are_truncated_as_officially():
     assert fit_in_cell(whole, height=40, width=41).width == 491  # 480 * 41 / 40 = 492 without rounding
 
 
+def test_a_picture_of_the_shape_of_its_cell_is_fitted_by_its_height_as_officially():
+    cell = Box(x=0, y=0, width=2, height=49)
+    assert fit_in_cell(cell, height=98, width=4).width == 1  # 49 * (4 / 98) is a hair below 2
+
+
 def test_the_odd_pixel_of_padding_goes_right_and_to_the_bottom():
     cell = Box(x=10, y=20, width=11, height=10)
     assert fit_in_cell(cell, height=10, width=10) == Box(x=10, y=20, width=10, height=10)

@@ -6,7 +6,7 @@ import torch
 from magref_core.canvas.references import Reference
 from magref_core.errors import MagrefError, ShapeError
 from magref_core.segmentation.alpha import OwnAlpha
-from magref_core.segmentation.cleanup import Cleanup, clean
+from magref_core.segmentation.cleanup import Cleanup, clean, fill_holes
 from magref_core.segmentation.cutout import CutOut, cut_out
 from magref_core.segmentation.given import GivenMask
 
@@ -151,6 +151,15 @@ def test_holes_are_filled_and_bays_are_not():
     filled = clean(alpha, Cleanup(fill_holes=True))
     assert filled[15:20, 25:30].eq(255).all()
     assert filled[20:25, 20:23].eq(0).all()
+
+
+def test_holes_above_a_share_of_the_subject_stay_open():
+    alpha = block()  # 600 pixels
+    alpha[12:14, 22:25] = 0  # 6, one per cent of the 569 that remain
+    alpha[20:25, 30:35] = 0  # 25
+    filled = fill_holes(alpha.numpy(), largest=0.02)
+    assert filled[12:14, 22:25].all()
+    assert not filled[20:25, 30:35].any()
 
 
 def test_a_gap_that_only_meets_at_a_corner_is_a_hole():

@@ -1,9 +1,12 @@
-"""Small random LoRAs of the golden DiT under the names that training tools use, and the same merged by hand."""
+"""Small random LoRAs of the golden DiT under the names that training tools use, and the same merged in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import folder_paths
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,6 +23,11 @@ STYLES: dict[str, tuple[Callable[[str], str], str, str, bool]] = {
     "wan-fun": (lambda name: "lora_unet__" + name.replace(".", "_"), "lora_down", "lora_up", True),
 }
 """What a tool makes of a layer's name, what it calls the two factors, and whether it stores alpha."""
+
+
+def show_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a folder the one in which the host looks for LoRAs."""
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras", ([str(folder)], {".safetensors"}))
 
 
 def weights() -> dict[str, Tensor]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import comfy.clip_vision
-import comfy.samplers
+import comfy.sd
 import torch
+from comfy_extras.nodes_custom_sampler import SamplerCustom
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+from magref_pack.nodes.model import load_magref_dit
+from magref_pack.nodes.sampling import MagrefSchedule, MagrefSolver
 from torch import Tensor
 
 import nodes
@@ -56,14 +61,35 @@ def sample(model, *, pair=None, latent=None, **changes) -> Tensor:
     return result["samples"]
 
 
+def magref_sample(
+    model, *, steps: int = 3, cfg: float = 5.0, seed: int = 7, pair=None, latent=None
+) -> Tensor:
+    """Latents of the host's SamplerCustom with our SAMPLER, SIGMAS and whole timesteps."""
+    pair = prompts() if pair is None else pair
+    latent = empty() if latent is None else latent
+    sampler = MagrefSolver.execute("unipc", True).args[0]
+    sigmas = MagrefSchedule.execute("unipc", steps, 3.0).args[0]
+    return SamplerCustom.execute(model, True, seed, cfg, *pair, sampler, sigmas, latent).args[0]["samples"]
+
+
 def shifted(model, shift: float = 3.0):
     """The model with the shift of MAGREF, which the host's own Wan lacks."""
     return ModelSamplingSD3().patch(model, shift)[0]
 
 
-def native_model():
-    """The golden DiT as the host's own Wan, with MAGREF's shift."""
-    return shifted(models.native_model())
+def our_model(file: Path = models.DIT_FILE, dtype: torch.dtype | None = torch.float32):
+    """A DiT as our MODEL; on the CPU, where a machine with a GPU must give the same numbers."""
+    return load_magref_dit(str(file), options(dtype))
+
+
+def native_model(file: Path = models.DIT_FILE, dtype: torch.dtype | None = torch.float32):
+    """The same as the host's own Wan, with MAGREF's shift."""
+    return shifted(comfy.sd.load_diffusion_model(str(file), model_options=options(dtype)))
+
+
+def options(dtype: torch.dtype | None) -> dict:
+    cpu = torch.device("cpu")
+    return {"load_device": cpu, "offload_device": cpu} | ({} if dtype is None else {"dtype": dtype})
 
 
 def watch(model):

@@ -1,4 +1,4 @@
-"""torch.compile through the host: one graph without a break, compiled once, with the numbers of the plain model.
+"""torch.compile through the host: one graph without a break, compiled once, with the plain model's numbers.
 
 The backend is `eager`: what it captures is what any backend is given.
 """
@@ -10,30 +10,21 @@ import comfy.ldm.wan.model
 import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
-from comfy_extras.nodes_custom_sampler import SamplerCustom
 from comfy_extras.nodes_torch_compile import TorchCompileModel, skip_torch_compile_dict
-from magref_pack.nodes.sampling import MagrefSchedule, MagrefSolver
 from torch._dynamo.utils import counters
 
-from . import models, runs
+from . import runs
 
 
 @pytest.fixture(autouse=True)
 def fresh_compiler(monkeypatch):
-    """No graphs of other tests; and PyTorch's attention, as on a GPU: the host's CPU one breaks every graph."""
+    """No graphs of other tests, and PyTorch's attention as on a GPU: the host's for CPUs breaks graphs."""
     monkeypatch.setattr(host_attention, "optimized_attention", host_attention.attention_pytorch)
     monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", host_attention.attention_pytorch)
     torch._dynamo.reset()
     counters.clear()
     yield
     torch._dynamo.reset()
-
-
-def magref_sample(model, steps=3):
-    sampler = MagrefSolver.execute("unipc", True).args[0]
-    sigmas = MagrefSchedule.execute("unipc", steps, 3.0).args[0]
-    result = SamplerCustom.execute(model, True, 7, 5.0, *runs.prompts(), sampler, sigmas, runs.empty())
-    return result.args[0]["samples"]
 
 
 def compiled_blocks(model):
@@ -49,19 +40,19 @@ def graphs():
     return {"graphs": counters["stats"]["unique_graphs"], "breaks": sum(counters["graph_break"].values())}
 
 
-@pytest.mark.parametrize("sample", [lambda model, steps=3: runs.sample(model, steps=steps), magref_sample])
+@pytest.mark.parametrize("sample", [runs.sample, runs.magref_sample])
 def test_a_compiled_model_is_one_graph_with_the_same_numbers(sample):
-    model = models.our_model()
-    plain = sample(model)
+    model = runs.our_model()
+    plain = sample(model, steps=3)
     compiled = TorchCompileModel.execute(model, "eager").args[0]
-    torch.testing.assert_close(sample(compiled), plain, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sample(compiled, steps=3), plain, rtol=0, atol=1e-5)
     assert graphs() == {"graphs": 1, "breaks": 0}
     sample(compiled, steps=4)
     assert graphs() == {"graphs": 1, "breaks": 0}
 
 
 def test_compiled_blocks_give_the_same_numbers_in_no_more_graphs_than_native_wans():
-    model = models.our_model()
+    model = runs.our_model()
     plain = runs.sample(model)
     torch.testing.assert_close(runs.sample(compiled_blocks(model)), plain, rtol=0, atol=1e-5)
     ours = graphs()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
 
-from . import models, runs
+from . import runs
 
 FRAMES = 7
 WINDOW = 3
@@ -41,7 +41,7 @@ def canvas_slots(model):
 
 
 def test_each_window_has_the_canvas_in_its_first_frame():
-    model = models.our_model()
+    model = runs.our_model()
     canvas = canvas_slots(model)[0]
     slots = canvas_slots(with_windows(model, retain=True))
     assert len(slots) == 2 * 3  # steps by windows, positive and negative in one forward
@@ -50,14 +50,14 @@ def test_each_window_has_the_canvas_in_its_first_frame():
 
 
 def test_without_retain_first_frame_later_windows_lose_the_canvas():
-    model = models.our_model()
+    model = runs.our_model()
     canvas = canvas_slots(model)[0]
     slots = canvas_slots(with_windows(model, retain=False))
     assert [torch.equal(slot, canvas) for slot in slots] == [True, False, False] * 2
 
 
 def test_the_other_frames_of_a_window_are_those_of_the_whole_video():
-    model = models.our_model()
+    model = runs.our_model()
     watched, calls = runs.watch(model)
     sample(watched, steps=1)
     whole = calls[0]["x"]
@@ -73,7 +73,7 @@ def test_the_other_frames_of_a_window_are_those_of_the_whole_video():
 )
 def test_windows_give_the_numbers_of_native_wan(schedule, freenoise):
     options = {"retain": True, "freenoise": freenoise, "schedule": schedule}
-    model = models.our_model()
+    model = runs.our_model()
     ours = sample(with_windows(model, **options), cfg=1.0)
     native = sample(with_windows(runs.native_model(), **options), cfg=1.0)
     assert torch.isfinite(ours).all()
@@ -81,6 +81,16 @@ def test_windows_give_the_numbers_of_native_wan(schedule, freenoise):
     assert runs.largest_difference(ours, sample(model, cfg=1.0)) > 0.1
 
 
+def test_windows_work_with_our_sampler_and_whole_timesteps():
+    run = {"pair": runs.prompts(frames=FRAMES), "latent": runs.empty(frames=FRAMES), "cfg": 1.0}
+    ours, native = (
+        runs.magref_sample(with_windows(model, retain=True), **run)
+        for model in (runs.our_model(), runs.native_model())
+    )
+    assert runs.largest_difference(ours, native) <= 2e-4
+    assert runs.largest_difference(ours, runs.magref_sample(runs.our_model(), **run)) > 0.1
+
+
 def test_a_video_that_fits_one_window_is_left_alone():
-    model = models.our_model()
+    model = runs.our_model()
     assert torch.equal(sample(with_windows(model, retain=True), frames=WINDOW), sample(model, frames=WINDOW))

@@ -1,0 +1,19 @@
+from scripts import graph_page
+
+NODE = "MagrefBuildMaskedCanvas"
+
+
+def test_the_help_page_of_a_node_opens_with_its_picture(page):
+    graph_page.show_workflow(page, graph_page.BLANK)
+    code = "type => { const node = LiteGraph.createNode(type); app.graph.add(node); return String(node.id) }"
+    node_id = page.evaluate(code, NODE)
+    area = graph_page.look_at(page, graph_page.node_area(page, node_id))
+    page.mouse.click(area.x + area.width / 2, area.y + 12)
+    page.get_by_test_id("selection-toolbox").get_by_test_id("info-button").click()
+    heading = page.get_by_role("heading", name="MAGREF Build Masked Canvas", level=1)
+    heading.wait_for()
+    for section in ("Inputs", "Outputs", "When it fails"):
+        assert page.get_by_role("heading", name=section).count() >= 1
+    picture = page.locator(f"img[src*='{NODE}.png']").first
+    picture.wait_for()
+    page.wait_for_function("img => img.complete && img.naturalWidth > 0", arg=picture.element_handle())

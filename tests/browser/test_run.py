@@ -1,0 +1,41 @@
+from pytest import approx
+
+from scripts import demo, graph_page
+from tests.browser.layout import RED_NODES, open_template, outside, overlaps
+
+SIZES = dict(demo.TINY_SIZES, steps=2)
+
+SHRINK = """sizes => {
+    for (const node of app.graph.nodes) for (const widget of node.widgets ?? [])
+        if (widget.name in sizes) { widget.value = sizes[widget.name]; widget.callback?.(widget.value) }
+}"""
+
+ENDED = """kinds => {
+    window.ended = new Promise(done => {
+        for (const kind of kinds) app.api.addEventListener(kind, event => done([kind, event.detail]), {once: true})
+    })
+}"""
+
+PLAYED = """async () => {
+    const video = document.querySelector('video')
+    video.muted = true
+    await video.play()
+    return [video.duration, video.videoWidth, video.videoHeight, video.error]
+}"""
+
+
+def test_the_run_button_gives_a_video_that_plays(page):
+    open_template(page, "magref_multi_subject")
+    page.evaluate(SHRINK, SIZES)
+    page.evaluate(ENDED, graph_page.ENDS)
+    page.get_by_test_id("queue-button").click()
+    kind, report = page.evaluate("() => window.ended")
+    assert kind == "execution_success", report
+    page.wait_for_function("() => document.querySelector('video')?.readyState >= 2", timeout=60_000)
+    frames = SIZES["length"] - 4
+    assert page.evaluate(PLAYED) == [approx(frames / 15, abs=0.02), SIZES["width"], SIZES["height"], None]
+    page.wait_for_function("() => document.querySelector('video').currentTime > 0")
+    assert page.evaluate(RED_NODES) == []
+    graph_page.settle(page)
+    assert overlaps(page) == []
+    assert outside(page) == []

@@ -66,7 +66,8 @@ class LoadReferences(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, references: str) -> bool | str:
+    def validate_inputs(cls, references: str, images: Any = None, masks: Any = None) -> bool | str:
+        # The host hands over the empty groups of sockets as well.
         try:
             for entry in parse_entries(references):
                 if entry.file is not None:

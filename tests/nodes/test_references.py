@@ -101,7 +101,7 @@ def test_a_file_in_a_subfolder_is_found_with_and_without_the_hosts_suffix(input_
 def test_a_missing_file_is_named_before_anything_runs(input_folder):
     answer = LoadReferences.validate_inputs(references=entries({"file": "nobody.png"}))
     assert "'nobody.png' is not in ComfyUI's input folder" in answer
-    assert LoadReferences.validate_inputs(references="[]") is True
+    assert LoadReferences.validate_inputs(references="[]", images={}, masks={}) is True
 
 
 @pytest.mark.parametrize(

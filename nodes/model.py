@@ -70,11 +70,11 @@ class HostMagrefDiT(MagrefDiT):
     def forward(
         self, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
     ):
-        options = {} if transformer_options is None else transformer_options
+        transformer_options = {} if transformer_options is None else transformer_options
         extension = comfy.patcher_extension
-        wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, options)
+        wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, transformer_options)
         executor = extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        return executor.execute(x, timestep, context, clip_fea, time_dim_concat, options, **kwargs)
+        return executor.execute(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
 
     def _forward(
         self, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs
@@ -87,14 +87,20 @@ class HostMagrefDiT(MagrefDiT):
         )
         freqs = self.rope_encode(*x.shape[2:], device=x.device, transformer_options=transformer_options)
         out = self.forward_orig(
-            x, timestep, context, clip_fea, freqs=freqs, transformer_options=transformer_options, **kwargs
+            x,
+            timestep,
+            context,
+            clip_fea=clip_fea,
+            freqs=freqs,
+            transformer_options=transformer_options,
+            **kwargs,
         )
         return out[:, :, :t, :h, :w]
 
-    def each_block(self, device, options) -> Iterator[tuple[int, nn.Module]]:
+    def each_block(self, device, transformer_options) -> Iterator[tuple[int, nn.Module]]:
         """Fetch the weights of the next block while this one computes."""
         prefetch = comfy.model_prefetch
-        queue = prefetch.make_prefetch_queue(list(self.blocks), device, options)
+        queue = prefetch.make_prefetch_queue(list(self.blocks), device, transformer_options)
         for index, block in enumerate(self.blocks):
             prefetch.prefetch_queue_pop(queue, device, block)
             yield index, block

@@ -59,7 +59,8 @@ MAKE_NODE = """([type, title, box, values, colours, models]) => {
 
 LINK = """([origin, output, target, input, points]) => {
     const [from, to] = [origin, target].map(id => app.graph.getNodeById(id))
-    const [out, into] = [from.outputs.findIndex(s => s.name === output), to.inputs.findIndex(s => s.name === input)]
+    const out = from.outputs.findIndex(slot => slot.name === output)
+    const into = to.inputs.findIndex(slot => slot.name === input)
     if (out < 0) throw new Error(`${from.type} has no output ${output}`)
     if (into < 0) throw new Error(`${to.type} has no input ${input}`)
     const link = from.connect(out, to, into)
@@ -111,7 +112,7 @@ def describe(model: ModelFile) -> dict[str, str]:
 
 
 def tidy(saved: dict[str, Any], name: str) -> dict[str, Any]:
-    """A saved workflow without what differs from run to run; a page that finds no view shows the whole graph."""
+    """A saved workflow without what differs from run to run; without a view, pages show the whole graph."""
     kept = {key: value for key, value in saved["extra"].items() if key in ("reroutes", "linkExtensions")}
     return saved | {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, name)), "extra": kept}
 

@@ -43,7 +43,7 @@ RUN = """async ([ends, ids]) => {
         for (const kind of ends)
             app.api.addEventListener(kind, event => resolve([kind, event.detail]), {once: true})
     })
-    const queued = await app.queuePrompt(0, 1, ids)
+    const queued = await app.queuePrompt(0, 1, ids ?? undefined)
     return queued === false ? ['refused', app.lastNodeErrors] : await ended
 }"""
 

@@ -108,15 +108,19 @@ class SelfAttention(nn.Module):
         Returns:
             (B, L, D).
         """
-        options = {} if transformer_options is None else transformer_options
+        transformer_options = {} if transformer_options is None else transformer_options
         # One function each, so that the intermediates of q are gone before k needs room.
         q = self._turned(self.norm_q, self.q, x, freqs)
         k = self._turned(self.norm_k, self.k, x, freqs)
         out = self.attention(
-            q.flatten(2), k.flatten(2), self.v(x), heads=self.num_heads, transformer_options=options
+            q.flatten(2),
+            k.flatten(2),
+            self.v(x),
+            heads=self.num_heads,
+            transformer_options=transformer_options,
         )
-        for patch in patches(options, "attn1_patch"):
-            out = patch({"x": out, "q": q, "k": k, "transformer_options": options})
+        for patch in patches(transformer_options, "attn1_patch"):
+            out = patch({"x": out, "q": q, "k": k, "transformer_options": transformer_options})
         del q, k
         return self.o(out)
 
@@ -159,15 +163,15 @@ class CrossAttention(nn.Module):
         Returns:
             (B, L, D).
         """
-        options = {} if transformer_options is None else transformer_options
+        transformer_options = {} if transformer_options is None else transformer_options
         num_image_tokens = context_img_len or 0
         image, text = context[:, :num_image_tokens], context[:, num_image_tokens:]
         q = self.norm_q(self.q(x))
         seen = None
         if num_image_tokens:
             k, v = self.norm_k_img(self.k_img(image)), self.v_img(image)
-            seen = self.attention(q, k, v, heads=self.num_heads, transformer_options=options)
+            seen = self.attention(q, k, v, heads=self.num_heads, transformer_options=transformer_options)
         k, v = self.norm_k(self.k(text)), self.v(text)
-        out = self.attention(q, k, v, heads=self.num_heads, transformer_options=options)
+        out = self.attention(q, k, v, heads=self.num_heads, transformer_options=transformer_options)
         del q, k, v
         return self.o(out if seen is None else out + seen)

@@ -56,22 +56,25 @@ class Block(nn.Module):
         Returns:
             (B, L, D) float32.
         """
-        options = {} if transformer_options is None else transformer_options
+        transformer_options = {} if transformer_options is None else transformer_options
         dtype, eps = context.dtype, self.norm1.eps
         parts = (_float32(self.modulation, e) + (e if e.ndim == 4 else e[:, None])).unbind(
             2
         )  # 6 of (B, T, D)
         x = x.float().contiguous()
         y = self.self_attn(
-            modulated_norm(x, parts[0], parts[1], eps, dtype), freqs, transformer_options=options
+            modulated_norm(x, parts[0], parts[1], eps, dtype), freqs, transformer_options=transformer_options
         )
         x = gated_sum(x, y, parts[2])
         del y
         x = x + self.cross_attn(
-            self.norm3(x).to(dtype), context, context_img_len=context_img_len, transformer_options=options
+            self.norm3(x).to(dtype),
+            context,
+            context_img_len=context_img_len,
+            transformer_options=transformer_options,
         )
-        for patch in patches(options, "attn2_patch"):
-            x = patch({"x": x, "transformer_options": options})
+        for patch in patches(transformer_options, "attn2_patch"):
+            x = patch({"x": x, "transformer_options": transformer_options})
         y = self.ffn(modulated_norm(x, parts[3], parts[4], self.norm2.eps, dtype))
         return gated_sum(x, y, parts[5])
 

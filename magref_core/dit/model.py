@@ -134,24 +134,32 @@ class MagrefDiT(nn.Module):
         Other keywords that ComfyUI passes to Wan models are ignored: they feed branches that MAGREF lacks.
         """
         self._check(x, context, clip_fea)
-        options = {} if transformer_options is None else transformer_options
+        transformer_options = {} if transformer_options is None else transformer_options
         freqs = self.rope_encode(*x.shape[2:], device=x.device) if freqs is None else freqs
         tokens = self.patch_embedding(x.float())  # (B, D, T, H, W) in patches
         grid = tokens.shape[2:]
         e, e0 = self.embed_time(t)
         context, num_image_tokens = self.embed_context(context.to(x.dtype), clip_fea)
-        options |= {"grid_sizes": grid, "total_blocks": len(self.blocks), "block_type": "double"}
+        transformer_options |= {"grid_sizes": grid, "total_blocks": len(self.blocks), "block_type": "double"}
         tokens = tokens.flatten(2).transpose(1, 2)  # (B, L, D)
-        for index, block in self.each_block(x.device, options):
-            options["block_index"] = index
-            args = {"img": tokens, "txt": context, "vec": e0, "pe": freqs, "transformer_options": options}
+        for index, block in self.each_block(x.device, transformer_options):
+            transformer_options["block_index"] = index
+            args = {
+                "img": tokens,
+                "txt": context,
+                "vec": e0,
+                "pe": freqs,
+                "transformer_options": transformer_options,
+            }
             tokens = self._run(index, block, args, num_image_tokens)
-            for patch in patches(options, "double_block"):
+            for patch in patches(transformer_options, "double_block"):
                 seen = {"img": tokens, "x": x, "vec": e, "block_index": index, "img_offset": 0}
-                tokens = patch(seen | {"transformer_options": options})["img"]
+                tokens = patch(seen | {"transformer_options": transformer_options})["img"]
         return self.unpatchify(self.head(tokens, e), grid)
 
-    def each_block(self, device: torch.device, options: Options) -> Iterator[tuple[int, nn.Module]]:
+    def each_block(
+        self, device: torch.device, transformer_options: Options
+    ) -> Iterator[tuple[int, nn.Module]]:
         """The blocks with their numbers; a host may fetch weights ahead here."""
         yield from enumerate(self.blocks)
 

@@ -1,4 +1,4 @@
-"""The shipped workflows, one source for each; `scripts/build_workflows.py` makes both saved formats from them."""
+"""The shipped workflows, one source for each; `scripts/build_workflows.py` makes the files from them."""
 
 from __future__ import annotations
 

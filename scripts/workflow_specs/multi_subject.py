@@ -8,14 +8,12 @@ from scripts.workflow_specs.spec import Workflow
 
 PROMPT = (
     "A young woman in an orange space suit sits at a wooden table with a cup of coffee on it. A ginger "
-    "tabby cat sits "
-    "beside her; she strokes the cat and lifts the cup to her lips. Warm morning light, the camera slowly "
-    "moves closer."
+    "tabby cat sits beside her; she strokes the cat and lifts the cup to her lips. Warm morning light, the "
+    "camera slowly moves closer."
 )
 HINT = (
     "Say what each subject looks like and does, in the words that a viewer would use (the woman, the cat), "
-    "then the "
-    "place, the light and the camera."
+    "then the place, the light and the camera."
 )
 
 WORKFLOW = Workflow(

@@ -8,13 +8,13 @@ from scripts.workflow_specs.spec import COLUMN_WIDTH, Group, Node, Workflow, not
 
 PROMPT = (
     "A young woman in an orange space suit holds a ginger tabby cat in her arms in a garden full of "
-    "flowers. The cat "
-    "looks up at her, she laughs and scratches its head. Soft daylight, shallow depth of field, the camera "
-    "circles "
-    "them slowly."
+    "flowers. The cat looks up at her, she laughs and scratches its head. Soft daylight, shallow depth of "
+    "field, the camera circles them slowly."
 )
-HINT = "Say what each subject looks like and does (the woman, the cat), then the place, the light and the "
-"camera."
+HINT = (
+    "Say what each subject looks like and does (the woman, the cat), then the place, the light and the "
+    "camera."
+)
 
 CHANGES = (
     Node(
@@ -57,11 +57,9 @@ SAMPLING = (
         "ComfyUI's own nodes",
         (400, 330, 380, 170),
         "Whatever takes a MODEL fits behind MAGREF DiT Loader. With a speed LoRA such as lightx2v take 4 to "
-        "8 "
-        "**steps** and **cfg** 1, and bypass EasyCache.",
+        "8 **steps** and **cfg** 1, and bypass EasyCache.",
         "Keep **solver** the same in MAGREF Solver and MAGREF Schedule, and **shift** the same in MAGREF "
-        "Schedule "
-        "and ModelSamplingSD3.",
+        "Schedule and ModelSamplingSD3.",
     ),
 )
 

@@ -8,8 +8,7 @@ from scripts.workflow_specs.spec import Workflow
 
 PROMPT = (
     "A ginger tabby cat sits on a window sill beside a cup of coffee. It sniffs at the rising steam, blinks "
-    "and turns "
-    "its head to the window. Rain runs down the glass, cosy lamp light, the camera stays still."
+    "and turns its head to the window. Rain runs down the glass, cosy lamp light, the camera stays still."
 )
 HINT = (
     "Say what each subject looks like and does (the cat, the cup), then the place, the light and the camera."

@@ -11,29 +11,25 @@ GREEN, RED = ("#232", "#353"), ("#322", "#533")
 
 NEGATIVE = (
     "Camera shake, bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
-    "images, "
-    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, "
-    "poorly "
-    "drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, "
-    "messy "
-    "background, three legs, many people in the background, walking backwards"
+    "images, overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra "
+    "fingers, poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, "
+    "still picture, messy background, three legs, many people in the background, walking backwards"
 )
 
 OFFICIAL = "[official weights](https://huggingface.co/MAGREF-Video/MAGREF)"
 OWN_LOADER_HINT = (
     f"For full quality take the {OFFICIAL} in 7 parts: put the parts and "
     "**diffusion_pytorch_model.safetensors.index.json** into *diffusion_models/MAGREF* and choose that "
-    "index in "
-    "MAGREF DiT Loader. A single bf16 file works as well."
+    "index in MAGREF DiT Loader. A single bf16 file works as well."
 )
 NATIVE_LOADER_HINT = (
-    "Load Diffusion Model and GGUF loaders need the weights in one file, bf16 or quantised; the "
-    f"{OFFICIAL} in 7 parts need MAGREF DiT Loader."
+    f"Load Diffusion Model and GGUF loaders need the weights in one file, bf16 or quantised; the {OFFICIAL} "
+    "in 7 parts need MAGREF DiT Loader."
 )
 
 
 def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 162)) -> Group:
-    """Step 1: the DiT's loader, what changes the DiT, the other three loaders at `others`, and where all files go."""
+    """Step 1: the DiT's loader and what changes the DiT, the other loaders at `others`, and the files."""
     x, y = others
     named = (node.model for node in (loader, *more))
     files = (*(file for file in named if file is not None), TEXT_ENCODER, VAE, CLIP_VISION)
@@ -44,8 +40,7 @@ def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400,
             "Model files",
             (0, 0, 380, 340),
             "The page offers to download what is missing. By hand, put these files into the folders of "
-            "ComfyUI's "
-            "**models** and press **R**:",
+            "ComfyUI's **models** and press **R**:",
             listed,
             hint,
         ),
@@ -107,8 +102,7 @@ def pictures_note(references: tuple[Reference, ...], box: Box) -> Node:
         box,
         f"To try it, copy {listed} from this pack's *workflows/pictures* into ComfyUI's **input** folder.",
         "For your own, put pictures there and list them in MAGREF Load References, each with a **name** and "
-        "a "
-        "**kind** (person, object or background); or connect Load Image to image_1, image_2 and so on.",
+        "a **kind** (person, object or background); or connect Load Image to image_1, image_2 and so on.",
     )
 
 
@@ -160,8 +154,7 @@ def canvas(source: str, *, mask_shape: str = "rectangle") -> Group:
             "Look before you wait",
             (430, 355, 350, 145),
             "The canvas is all that the model sees of your pictures. To see it alone, select **Save "
-            "Canvas** and press "
-            "the play button above it.",
+            "Canvas** and press the play button above it.",
             "Another **layout_seed** deals the places anew.",
         ),
     )
@@ -191,8 +184,7 @@ def prompt(text: str, hint: str) -> Group:
             (430, 260, 350, 190),
             hint,
             "**length** is a multiple of 4 plus 1. The first 4 frames show the canvas and are dropped: 81 "
-            "become 77, "
-            "about 5 seconds at 15 frames per second.",
+            "become 77, about 5 seconds at 15 frames per second.",
         ),
     )
     return Group(number=4, title="Prompt", nodes=nodes)
@@ -236,7 +228,7 @@ def official_sampling(model: Link) -> Group:
 
 
 def video(latent: Link, *, turn: int = 450) -> Group:
-    """Step 6: frames and the mp4; `turn` is how far right of the column's edge the latent's link comes down."""
+    """Step 6: frames and the mp4; `turn` is the x in the column at which the latent's link comes down."""
     nodes = (
         Node(
             key="decode",

@@ -8,10 +8,8 @@ from scripts.workflow_specs.spec import Workflow
 
 PROMPT = (
     "A young woman with short brown hair in an orange space suit walks along a beach at sunset. She turns "
-    "to the "
-    "camera, smiles and waves; the wind moves her hair, waves roll in behind her. Warm light, the camera "
-    "follows "
-    "her slowly."
+    "to the camera, smiles and waves; the wind moves her hair, waves roll in behind her. Warm light, the "
+    "camera follows her slowly."
 )
 HINT = "Say what the subject looks like and does, then the place, the light and the camera."
 

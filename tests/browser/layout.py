@@ -23,10 +23,10 @@ BOXES = """() => {
     const canvas = app.canvas.canvas.getBoundingClientRect(), {scale, offset} = app.canvas.ds
     return app.graph.nodes.map(node => {
         const shown = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
-        if (shown) return [node.title, (shown.x - canvas.x) / scale - offset[0], (shown.y - canvas.y) / scale - offset[1],
-                           shown.width / scale, shown.height / scale]
         const area = new Float32Array(4); node.getBounding(area)
-        return [node.title, ...area]
+        if (!shown) return [node.title, ...area]
+        const [x, y] = [(shown.x - canvas.x) / scale - offset[0], (shown.y - canvas.y) / scale - offset[1]]
+        return [node.title, x, y, shown.width / scale, shown.height / scale]
     })
 }"""
 

@@ -1,20 +1,23 @@
 from pytest import approx
 
-from scripts import demo, graph_page
+from scripts import graph_page
 from tests.browser.layout import RED_NODES, open_template, outside, overlaps
 
-SIZES = dict(demo.TINY_SIZES, steps=2)
+SIZES = {"width": 128, "height": 80, "length": 9, "steps": 2}
 
 SHRINK = """sizes => {
     for (const node of app.graph.nodes) for (const widget of node.widgets ?? [])
         if (widget.name in sizes) { widget.value = sizes[widget.name]; widget.callback?.(widget.value) }
 }"""
 
-ENDED = """kinds => {
-    window.ended = new Promise(done => {
-        for (const kind of kinds) app.api.addEventListener(kind, event => done([kind, event.detail]), {once: true})
-    })
+LISTEN = """kinds => {
+    window.ended = null
+    for (const kind of kinds)
+        app.api.addEventListener(kind, event => { window.ended = [kind, event.detail] }, {once: true})
 }"""
+
+ENDED = """() => window.ended
+    ?? (Object.keys(app.lastNodeErrors ?? {}).length ? ['refused', app.lastNodeErrors] : null)"""
 
 PLAYED = """async () => {
     const video = document.querySelector('video')
@@ -27,9 +30,9 @@ PLAYED = """async () => {
 def test_the_run_button_gives_a_video_that_plays(page):
     open_template(page, "magref_multi_subject")
     page.evaluate(SHRINK, SIZES)
-    page.evaluate(ENDED, graph_page.ENDS)
+    page.evaluate(LISTEN, graph_page.ENDS)
     page.get_by_test_id("queue-button").click()
-    kind, report = page.evaluate("() => window.ended")
+    kind, report = page.wait_for_function(ENDED, timeout=120_000).json_value()
     assert kind == "execution_success", report
     page.wait_for_function("() => document.querySelector('video')?.readyState >= 2", timeout=60_000)
     frames = SIZES["length"] - 4

@@ -34,7 +34,9 @@ CUT = """async name => {
     await drawn()
 }"""
 
-SAVE_AND_LOAD = "async () => await app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())), true, true)"
+SAVE_AND_LOAD = (
+    "async () => await app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())), true, true)"
+)
 
 TO_SUBGRAPH = """() => {
     const nodes = app.graph.nodes.filter(n => n.type.startsWith('Magref'))

@@ -1,0 +1,161 @@
+"""The saved workflows, as far as they can be judged without a host."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from scripts import ROOT
+from scripts.workflow_specs import WORKFLOWS
+
+FOLDER = ROOT / "workflows"
+SURFACE = json.loads((ROOT / "tests" / "node_surface.json").read_text(encoding="utf-8"))
+NAMES = [workflow.name for workflow in WORKFLOWS]
+CONTROLS = ("fixed", "increment", "decrement", "randomize")
+"""What a seed does after a run; saved beside it, and of no meaning to the server."""
+NOTE = "MarkdownNote"
+
+each_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=NAMES)
+each_name = pytest.mark.parametrize("name", NAMES)
+
+
+def saved(name):
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def twin(name):
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def our_nodes(name):
+    return [(key, node) for key, node in twin(name).items() if node["class_type"].startswith("Magref")]
+
+
+def test_the_folders_hold_the_workflows_and_nothing_else():
+    assert sorted(file.stem for file in FOLDER.glob("*.json")) == sorted(NAMES)
+    assert sorted(file.stem for file in FOLDER.glob("*.jpg")) == sorted(NAMES)
+    assert sorted(file.stem for file in (FOLDER / "api").glob("*.json")) == sorted(NAMES)
+
+
+def test_no_other_folder_hides_the_templates():
+    """ComfyUI serves only the first folder of such a name; what lies in ours would not be found."""
+    for name in ("example_workflows", "example", "examples", "workflow"):
+        assert not (ROOT / name).exists()
+
+
+@each_name
+def test_every_link_is_known_at_both_ends(name):
+    workflow = saved(name)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    links = {link[0]: link for link in workflow["links"]}
+    for number, origin, output, target, slot, kind in links.values():
+        assert number in nodes[origin]["outputs"][output]["links"]
+        assert nodes[target]["inputs"][slot]["link"] == number
+        assert nodes[origin]["outputs"][output]["type"] == kind
+    ends = [number for node in nodes.values() for slot in node["outputs"] for number in slot["links"] or ()]
+    starts = [slot["link"] for node in nodes.values() for slot in node["inputs"] if slot["link"] is not None]
+    assert sorted(ends) == sorted(starts) == sorted(links)
+
+
+@each_name
+def test_our_nodes_have_the_inputs_of_the_surface_file(name):
+    assert our_nodes(name)
+    for _, node in our_nodes(name):
+        required = SURFACE[node["class_type"]]["required"]
+        assert set(required) <= set(node["inputs"])
+        for key, value in node["inputs"].items():
+            limits = required.get(key, {})
+            if isinstance(value, (int, float)) and "min" in limits:
+                assert limits["min"] <= value <= limits["max"]
+            if "options" in limits:
+                assert value in limits["options"]
+
+
+@each_name
+def test_the_api_twin_has_the_same_nodes_values_and_links(name):
+    workflow, prompt = saved(name), twin(name)
+    nodes = {str(node["id"]): node for node in workflow["nodes"] if node["type"] != NOTE}
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    assert set(prompt) == set(nodes)
+    for key, node in nodes.items():
+        assert prompt[key]["class_type"] == node["type"]
+        assert prompt[key]["_meta"]["title"] == node.get("title", prompt[key]["_meta"]["title"])
+        linked = {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
+        inputs = prompt[key]["inputs"]
+        assert {name: value for name, value in inputs.items() if isinstance(value, list)} == linked
+        values = [value for value in inputs.values() if not isinstance(value, list)]
+        assert values == [value for value in node.get("widgets_values", []) if value not in CONTROLS]
+
+
+@each_workflow
+def test_the_files_are_built_from_the_present_source(workflow):
+    nodes = saved(workflow.name)["nodes"]
+    made = [(group, node) for group in workflow.groups for node in group.nodes]
+    assert [node["type"] for node in nodes] == [node.type for _, node in made]
+    for found, (group, node) in zip(nodes, made, strict=True):
+        assert tuple(found["pos"]) == workflow.place(group, node)[:2]
+        assert all(value in found["widgets_values"] for value in node.values.values())
+        assert {slot["name"] for slot in found["inputs"] if slot["link"] is not None} == set(node.links)
+    groups = saved(workflow.name)["groups"]
+    assert [tuple(group["bounding"]) for group in groups] == [
+        workflow.frame(group) for group in workflow.groups
+    ]
+
+
+@each_name
+def test_no_value_is_an_absolute_path(name):
+    for text in re.findall(r'"((?:[^"\\]|\\.)*)"', (FOLDER / f"{name}.json").read_text(encoding="utf-8")):
+        assert not re.match(r"(/|~|[A-Za-z]:[\\/])", text), text
+
+
+@each_workflow
+def test_the_note_says_where_each_model_goes_and_the_page_can_fetch_it(workflow):
+    nodes = saved(workflow.name)["nodes"]
+    notes = "\n".join(node["widgets_values"][0] for node in nodes if node["type"] == NOTE)
+    offered = [model for node in nodes for model in node["properties"].get("models", ())]
+    named = {
+        value
+        for node in nodes
+        for value in node.get("widgets_values", ())
+        if isinstance(value, str) and value.endswith(".safetensors")
+    }
+    assert {model["name"] for model in offered} == named == {model.name for model in workflow.models}
+    for model in offered:
+        assert f"- **{model['directory']}**: [{model['name']}](https://huggingface.co/" in notes
+        assert model["url"].startswith("https://huggingface.co/")
+        assert model["url"].endswith(f"/{model['name']}")
+
+
+@each_name
+def test_the_pictures_are_shipped_and_named_in_the_note(name):
+    notes = "\n".join(node["widgets_values"][0] for node in saved(name)["nodes"] if node["type"] == NOTE)
+    for _, node in our_nodes(name):
+        for entry in json.loads(node["inputs"].get("references", "[]")) if is_list(node) else ():
+            assert (FOLDER / "pictures" / entry["file"]).is_file()
+            assert f"**{entry['file']}**" in notes
+
+
+def is_list(node):
+    return node["class_type"] == "MagrefLoadReferences"
+
+
+@each_name
+def test_the_thumbnail_is_square_and_small(name):
+    file = FOLDER / f"{name}.jpg"
+    assert file.stat().st_size <= 100_000
+    with Image.open(file) as picture:
+        assert picture.format == "JPEG"
+        assert picture.size == (512, 512)
+
+
+def test_each_workflow_shows_what_the_others_do_not():
+    types = {name: {node["class_type"] for node in twin(name).values()} for name in NAMES}
+    assert "UNETLoader" in types["magref_native_unet"]
+    assert "MagrefAutoMaskSubject" in types["magref_multi_subject"]
+    native = {"LoraLoaderModelOnly", "EasyCache", "ModelSamplingSD3", "SamplerCustom", "MagrefSolver"}
+    assert native | {"MagrefSchedule", "MagrefDiTLoader"} <= types["magref_native_sampler"]
+    kinds = json.loads(
+        next(node for _, node in our_nodes("magref_multi_subject") if is_list(node))["inputs"]["references"]
+    )
+    assert [entry["kind"] for entry in kinds] == ["person", "object", "background"]

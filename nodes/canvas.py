@@ -69,10 +69,12 @@ class BuildMaskedCanvas(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, width: int, height: int, background: str) -> bool | str:
+    def validate_inputs(cls, width: int | None, height: int | None, background: str | None) -> bool | str:
         try:
-            check_size(width, height)
-            parse_colour(background)
+            if width is not None and height is not None:  # None: the value comes over a link
+                check_size(width, height)
+            if background is not None:
+                parse_colour(background)
         except MagrefError as error:
             return str(error)
         return True
@@ -81,7 +83,7 @@ class BuildMaskedCanvas(io.ComfyNode):
     def execute(
         cls, references, width, height, order, layout_seed, mask_shape, background, placements
     ) -> io.NodeOutput:
-        check_size(width, height)  # again: values that come over a link have not been seen yet
+        check_size(width, height)  # a value that came over a link has not been seen before
         if placements.strip():
             names = [reference.name for reference in references]
             placed = placements_from_json(placements, names, height=height, width=width)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..magref_core.errors import MagrefError, ShapeError
-from ..magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
+from ..magref_core.sizes import FRAME_STRIDE, LATENT_CHANNELS, PIXEL_STRIDE
 
 
 def check_conditioning(model: Any, conditioning: list[Any], latent: Tensor) -> None:
@@ -27,9 +27,9 @@ def check_conditioning(model: Any, conditioning: list[Any], latent: Tensor) -> N
     if config.get("in_dim") != 36:
         raise MagrefError(
             f"the model takes {config.get('in_dim', 'other')} channels, but MAGREF takes 36 (noise, mask "
-            "and canvas): "
-            "load a MAGREF checkpoint with MAGREF DiT Loader"
+            "and canvas): load a MAGREF checkpoint with MAGREF DiT Loader"
         )
+    check_latent(latent)
     for text, extras in conditioning:
         check_text_width(text, model.model.diffusion_model)
         canvas = extras.get("concat_latent_image")
@@ -45,6 +45,20 @@ def check_conditioning(model: Any, conditioning: list[Any], latent: Tensor) -> N
             )
 
 
+def check_latent(latent: Tensor) -> None:
+    """Refuse a latent that is no video of the Wan 2.1 VAE.
+
+    Raises:
+        ShapeError: it is not (B, 16, T, h, w).
+    """
+    if latent.ndim != 5 or latent.shape[1] != LATENT_CHANNELS:
+        raise ShapeError(
+            f"the latent is of shape {tuple(latent.shape)}, but a video latent with {LATENT_CHANNELS} "
+            "channels is "
+            "needed: use the one of MAGREF Apply Masked Guidance"
+        )
+
+
 def check_text_width(text: Tensor, diffusion_model: Any) -> None:
     """Refuse a prompt of another text encoder.
 
@@ -55,8 +69,7 @@ def check_text_width(text: Tensor, diffusion_model: Any) -> None:
     if text.shape[-1] != needed:
         raise MagrefError(
             f"the prompt comes from a text encoder of width {text.shape[-1]}, but the model needs {needed}: "
-            "choose "
-            "umt5_xxl_fp8_e4m3fn_scaled.safetensors with type wan in Load CLIP"
+            "choose umt5_xxl_fp8_e4m3fn_scaled.safetensors with type wan in Load CLIP"
         )
 
 

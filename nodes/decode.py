@@ -11,6 +11,7 @@ from ..magref_core.errors import ShapeError
 from ..magref_core.latents import Tiling, decode_video
 from ..magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
 from . import host
+from .checks import check_latent
 
 MIN_TILE = 64
 MIN_WINDOW = 8
@@ -77,9 +78,9 @@ class DecodeVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, tile_size: int, tile_frames: int) -> bool | str:
+    def validate_inputs(cls, tile_size: int | None, tile_frames: int | None) -> bool | str:
         try:
-            tiling_of(tile_size, tile_frames)
+            tiling_of(tile_size or 0, tile_frames or 0)  # None: the value comes over a link
         except ShapeError as error:
             return str(error)
         return True
@@ -88,6 +89,7 @@ class DecodeVideo(io.ComfyNode):
     def execute(cls, latent, vae, fps, drop_frames, tile_size, tile_frames) -> io.NodeOutput:
         host.check_vae(vae)
         latents = latent["samples"]
+        check_latent(latents)
         num_frames = (latents.shape[2] - 1) * FRAME_STRIDE + 1
         if drop_frames >= num_frames:
             raise ShapeError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import comfy.model_management
+import comfy.utils
 import torch
 from comfy_api.latest import io
 
 from ..magref_core.canvas.masks import mask_channels, to_latent_mask
+from ..magref_core.errors import ShapeError
 from ..magref_core.latents import encode_canvas
 from ..magref_core.sizes import check_num_frames
 from . import host
@@ -58,20 +60,23 @@ class ApplyMaskedGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, length: int) -> bool | str:
-        if length > MAX_LENGTH:
-            return f"length is {length} frames, but at most {MAX_LENGTH} can be generated at once: use fewer"
+    def validate_inputs(cls, length: int | None) -> bool | str:
         try:
-            check_num_frames(length)
-        except ValueError as error:
+            if length is not None:  # None: the value comes over a link
+                check_length(length)
+        except ShapeError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(cls, positive, negative, vae, clip_vision, canvas, length) -> io.NodeOutput:
+        check_length(length)  # a value that came over a link has not been seen before
         host.check_vae(vae)
+        bar = comfy.utils.ProgressBar(2)
         seen = host.see_canvas(clip_vision, canvas)
+        bar.update(1)
         canvas_latents = encode_canvas(canvas.pixels(), length, lambda video: host.encode_with(vae, video))
+        bar.update(1)
         mask = mask_channels(to_latent_mask(canvas.mask[None].float()), length)
         latent = torch.zeros_like(canvas_latents, device=comfy.model_management.intermediate_device())
         return io.NodeOutput(
@@ -79,3 +84,16 @@ class ApplyMaskedGuidance(io.ComfyNode):
             host.attach_guidance(negative, canvas_latents, mask, seen),
             {"samples": latent},
         )
+
+
+def check_length(length: int) -> None:
+    """Refuse a number of frames that the VAE or the machine cannot take.
+
+    Raises:
+        ShapeError: it is not 4 n + 1, or above 1025.
+    """
+    if length > MAX_LENGTH:
+        raise ShapeError(
+            f"length is {length} frames, but at most {MAX_LENGTH} can be generated at once: use fewer"
+        )
+    check_num_frames(length)

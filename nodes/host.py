@@ -2,7 +2,7 @@
 
 The host: IMAGE is (B, H, W, C) in [0, 1], MASK is (B, H, W) with 1 on what is selected, LATENT is a dict of
 (B, 16, T, h, w), `concat_mask` is 0 where something is given, the VAE takes and gives frames in [0, 1].
-The core: pictures are uint8, videos are (B, 3, F, H, W) in [-1, 1], masks are 1 on a reference.
+The core: pictures are uint8, the canvas video is (1, 3, F, H, W) in [-1, 1], masks are 1 on a reference.
 """
 
 from __future__ import annotations
@@ -25,9 +25,14 @@ CLIP_WIDTH = 1280
 """Channels of the image tokens that the DiT was trained with: CLIP ViT-H/14."""
 
 
-def picture_from_image(image: Tensor) -> Tensor:
-    """(1, H, W, C) in [0, 1] -> (H, W, 3) uint8; the inverse of what Load Image does to an 8-bit file."""
-    return (image[0, :, :, :3].float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+def picture_from_image(image: Tensor) -> tuple[Tensor, Tensor | None]:
+    """IMAGE (1, H, W, 3 or 4) -> picture (H, W, 3) uint8 and alpha (H, W) uint8, 255 on the subject, or None.
+
+    The inverse of what Load Image does to an 8-bit file.
+    """
+    levels = (image[0].float().cpu() * 255).round().clamp(0, 255).to(torch.uint8)
+    alpha = levels[..., 3].contiguous() if levels.shape[-1] == 4 else None
+    return levels[..., :3].contiguous(), alpha
 
 
 def flat_mask(mask: Tensor) -> Tensor:
@@ -56,19 +61,18 @@ def encode_with(vae: Any, video: Tensor) -> Tensor:
         (1, 16, T, h, w), raw: without the latent statistics, which the model applies itself.
     """
     # 4-D on purpose: with a batch axis the host crops the frames to a multiple of 8.
-    frames = (video[0].permute(1, 2, 3, 0) + 1) / 2  # (F, H, W, 3)
+    frames = (video[0].permute(1, 2, 3, 0) + 1).div_(2)  # (F, H, W, 3)
     return vae.encode(frames)
 
 
 def decode_with(vae: Any, latents: Tensor) -> Tensor:
-    """Run the host's VAE on raw latents (B, 16, T, h, w); gives (B, 3, F, H, W) in [-1, 1]."""
-    frames = vae.decode(latents)  # (B, F, H, W, 3) in [0, 1]
-    return frames.permute(0, 4, 1, 2, 3) * 2 - 1
+    """Run the host's VAE on raw latents (B, 16, T, h, w); gives (B, 3, F, H, W) in [0, 1]."""
+    return vae.decode(latents).permute(0, 4, 1, 2, 3)
 
 
 def image_from_video(video: Tensor) -> Tensor:
-    """(B, 3, F, H, W) in [-1, 1] -> IMAGE (B F, H, W, 3)."""
-    return ((video + 1) / 2).clamp(0, 1).permute(0, 2, 3, 4, 1).flatten(0, 1)
+    """(B, 3, F, H, W) in [0, 1] -> IMAGE (B F, H, W, 3)."""
+    return video.permute(0, 2, 3, 4, 1).flatten(0, 1)
 
 
 def check_vae(vae: Any) -> None:

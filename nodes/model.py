@@ -74,7 +74,9 @@ class HostMagrefDiT(MagrefDiT):
         extension = comfy.patcher_extension
         wrappers = extension.get_all_wrappers(extension.WrappersMP.DIFFUSION_MODEL, transformer_options)
         executor = extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        return executor.execute(x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs)
+        return executor.execute(
+            x, timestep, context, clip_fea, time_dim_concat, transformer_options, **kwargs
+        )
 
     def _forward(
         self, x, timestep, context, clip_fea=None, time_dim_concat=None, transformer_options=None, **kwargs

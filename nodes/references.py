@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import folder_paths
@@ -66,10 +67,10 @@ class LoadReferences(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, references: str, images: Any = None, masks: Any = None) -> bool | str:
-        # The host hands over the empty groups of sockets as well.
+    def validate_inputs(cls, references: str | None, images: Any = None, masks: Any = None) -> bool | str:
+        # The host hands over the empty groups of sockets as well, and None for a text that comes over a link.
         try:
-            for entry in parse_entries(references):
+            for entry in parse_entries(references or ""):
                 if entry.file is not None:
                     input_file(entry.file)
         except MagrefError as error:
@@ -77,10 +78,10 @@ class LoadReferences(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, references: str, **_: Any) -> str:
-        """Changes whenever the list or a file in it does."""
-        digest = hashlib.sha256(references.encode())
-        for entry in parse_entries(references):
+    def fingerprint_inputs(cls, references: str | None, **_: Any) -> str:
+        """Changes whenever the list or a file in it does; a list that comes over a link is not known here."""
+        digest = hashlib.sha256((references or "").encode())
+        for entry in parse_entries(references or ""):
             if entry.file is not None:
                 digest.update(input_file(entry.file).read_bytes())
         return digest.hexdigest()
@@ -132,6 +133,8 @@ def parse_entries(text: str) -> list[Entry]:
     """
     try:
         items = json.loads(text) if text.strip() else []
+    except RecursionError as error:
+        raise MagrefError(f"the references are nested too deeply: write a list such as {EXAMPLE}") from error
     except json.JSONDecodeError as error:
         raise MagrefError(
             f"the references are not JSON ({error.msg} in line {error.lineno}): "
@@ -173,13 +176,20 @@ def input_file(name: str) -> Path:
         MagrefError: it is not in the folder, or the name or a link leads outside.
     """
     folder = Path(folder_paths.get_input_directory()).resolve()
-    path = (folder / name.removesuffix(" [input]")).resolve()
+    try:
+        path = (folder / name.removesuffix(" [input]")).resolve()
+        exists = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, not allowed, or links in a circle
+        raise MagrefError(
+            f"the picture name {shorten(name, 40)!r} cannot be a file's: give its name in ComfyUI's input "
+            "folder"
+        ) from error
     if not path.is_relative_to(folder):
         raise MagrefError(
             f"the picture {name!r} lies outside ComfyUI's input folder: copy it there and give its name in "
             "the folder"
         )
-    if not path.is_file():
+    if not exists:
         raise MagrefError(
             f"the picture {name!r} is not in ComfyUI's input folder: upload it with Load Image, or correct "
             "the name"
@@ -209,7 +219,7 @@ def _load(entry: Entry, images: dict[str, Tensor], masks: dict[str, Tensor]) -> 
             f"{socket} carries {len(images[socket])} pictures, but one is needed for each subject: "
             "pick one with Get Image from Batch (ImageFromBatch)"
         )
-    picture = host.picture_from_image(images[socket])
-    reference = Reference(name=entry.name, kind=entry.kind, image=picture)
+    picture, alpha = host.picture_from_image(images[socket])
+    reference = Reference(name=entry.name, kind=entry.kind, image=picture, alpha=alpha)
     mask = masks.get(socket.replace("image", "mask"))
     return reference if mask is None else cut_out(reference, GivenMask(mask=host.flat_mask(mask)))[0]

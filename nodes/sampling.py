@@ -22,6 +22,10 @@ from ..magref_core.sampling.schedule import Solver, carry_timesteps, flow_schedu
 from ..magref_core.sampling.solvers import SOLVERS
 from .checks import check_conditioning
 
+FIRST_SIGMA = 0.98
+"""Above it a run counts as one from nothing but noise; unipc's first sigma is 0.99967 at shift 3."""
+
+NOISES = ("cpu", "device", "none")
 SOLVER_TIP = "unipc is MAGREF's default; dpm++ is its other one; euler is plain and robust."
 
 
@@ -59,7 +63,7 @@ def _part_of_a_run() -> list[io.Input]:
         ),
         io.Combo.Input(
             "noise",
-            options=["cpu", "device", "none"],
+            options=list(NOISES),
             default="cpu",
             advanced=True,
             tooltip="Where the noise is drawn: cpu as all of ComfyUI (same seed, same video "
@@ -235,6 +239,8 @@ def draw_noise(source: str, latent: Tensor, seed: int, batch_index: list[int] | 
     if source == "device":
         device = comfy.model_management.get_torch_device()
         return gaussian_noise(latent.shape, seed, device=device).cpu()
+    if source != "cpu":  # over a link, where the host does not look
+        raise MagrefError(f"the noise is {source!r}, which is unknown: choose one of {', '.join(NOISES)}")
     return cast(Tensor, comfy.sample.prepare_noise(latent, seed, batch_index))  # nested for other models only
 
 
@@ -259,8 +265,8 @@ def _sample(
     extra_args = dict(extra_args or {})
     if whole_timesteps:
         extra_args["model_options"] = _with_whole_timesteps(extra_args.get("model_options", {}))
-    if not torch.count_nonzero(model.latent_image):
-        x = model.noise.clone()  # an empty latent: officially the noise is not scaled by the first sigma
+    if sigmas[0] > FIRST_SIGMA and not torch.count_nonzero(model.latent_image):
+        x = model.noise.clone()  # from nothing but noise: officially the first sigma does not scale it
     batch = x.new_ones(len(x))
 
     def denoise(latent: Tensor, step: int) -> Tensor:

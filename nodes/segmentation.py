@@ -125,21 +125,33 @@ def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
             raise MagrefError(
                 "the method is mask, but no mask is connected: connect a MASK or choose another method"
             )
+        if not chosen:
+            raise MagrefError(
+                "one mask is connected, but all references are backgrounds: name the one to cut out in "
+                "subjects"
+            )
         if len(chosen) != 1:
             raise MagrefError(
                 f"one mask is connected, but it would cut out {', '.join(sorted(chosen))}: name one of them "
                 "in subjects"
             )
         return GivenMask(mask=host.flat_mask(mask))
-    if method == "grabcut":
-        return GrabCut()
-    return OwnAlpha(fallback=GrabCut() if method == "auto" else None)
+    segmenters = {"auto": OwnAlpha(fallback=GrabCut()), "transparency": OwnAlpha(), "grabcut": GrabCut()}
+    if method not in segmenters:  # over a link, where the host does not look
+        raise MagrefError(f"the method is {method!r}, which is unknown: choose one of {', '.join(METHODS)}")
+    return segmenters[method]
 
 
 def _overview(references: list[Reference]):
     """All pictures side by side on grey, (H, W, 3) uint8; grey shows what is cut away."""
     columns, rows = grid_for(len(references))
     height, width = rows * THUMBNAIL, columns * THUMBNAIL
-    sizes = [(reference.height, reference.width) for reference in references]
+    sizes = [_shown_size(reference) for reference in references]
     placements = arrange(sizes, height=height, width=width, order="reading")
     return compose_canvas(references, placements, height=height, width=width, background=GREY).image
+
+
+def _shown_size(reference: Reference) -> tuple[int, int]:
+    """Height and width, of a picture thinner than a pixel of its thumbnail as if it were wider."""
+    height, width = reference.height, reference.width
+    return max(height, -(-width // THUMBNAIL)), max(width, -(-height // THUMBNAIL))

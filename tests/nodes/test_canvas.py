@@ -83,6 +83,11 @@ def test_a_size_off_the_grid_is_refused_before_anything_runs(width, height, sent
         build(references(0), width=width, height=height)
 
 
+def test_values_that_come_over_links_are_looked_at_later():
+    assert BuildMaskedCanvas.validate_inputs(width=None, height=480, background=None) is True
+    assert "use #ffffff" in BuildMaskedCanvas.validate_inputs(width=None, height=None, background="white")
+
+
 def test_a_good_size_passes():
     assert BuildMaskedCanvas.validate_inputs(width=480, height=832, background="#000000") is True
 

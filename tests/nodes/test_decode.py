@@ -50,3 +50,12 @@ def test_a_video_without_a_frame_left_is_refused():
 @pytest.mark.parametrize(("tile_size", "tile_frames"), [(32, 0), (0, 4)])
 def test_tiles_too_small_to_overlap_are_refused(tile_size, tile_frames):
     assert "at least" in DecodeVideo.validate_inputs(tile_size=tile_size, tile_frames=tile_frames)
+    assert DecodeVideo.validate_inputs(tile_size=None, tile_frames=None) is True
+    with pytest.raises(ShapeError, match="at least"):
+        decode(latent(), tile_size=tile_size, tile_frames=tile_frames)
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 8, 12), (1, 4, 3, 8, 12)])
+def test_a_latent_of_another_kind_is_refused(shape):
+    with pytest.raises(ShapeError, match=r"a video latent with 16 channels is needed"):
+        decode({"samples": torch.zeros(shape)})

@@ -90,6 +90,9 @@ def test_clip_vision_sees_the_whole_canvas_stretched_and_not_antialiased(canvas)
 )
 def test_a_length_off_the_grid_is_refused_with_the_nearest(length, sentence):
     assert sentence in ApplyMaskedGuidance.validate_inputs(length=length)
+    assert ApplyMaskedGuidance.validate_inputs(length=None) is True
+    with pytest.raises(MagrefError, match=sentence):  # over a link it is seen only here
+        ApplyMaskedGuidance.execute(None, None, None, None, None, length)
 
 
 def test_a_vae_of_another_family_is_refused(canvas):

@@ -28,7 +28,7 @@ def test_the_entrypoint_gives_every_node_under_its_id():
     ]
 
 
-@pytest.mark.parametrize("version", ["0.29.9", "0.3.76", "0.30"])
+@pytest.mark.parametrize("version", ["0.29.9", "0.3.76", "0.29", "0"])
 def test_an_older_host_is_refused_with_what_to_do(version):
     with pytest.raises(
         ImportError, match=rf"needs ComfyUI 0.30.0 or newer, but this is {version}: update ComfyUI"
@@ -36,7 +36,9 @@ def test_an_older_host_is_refused_with_what_to_do(version):
         check_host_version(version)
 
 
-@pytest.mark.parametrize("version", ["0.30.0", "0.30.1", "0.31.0-rc1", "1.0.0", "unknown"])
+@pytest.mark.parametrize(
+    "version", ["0.30.0", "0.30", "0.30.0rc1", "0.30.0+local", "0.31.0-rc1", "1", "unknown"]
+)
 def test_this_host_and_newer_ones_pass(version):
     check_host_version(version)
 

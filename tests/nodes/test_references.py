@@ -56,6 +56,27 @@ def test_an_eight_bit_picture_survives_the_hosts_image_format_without_a_change(i
     assert torch.equal(load(images={"image_1": as_image})[0].image, pixels)
 
 
+def test_the_alpha_of_a_picture_from_another_node_is_its_cut_out():
+    image = torch.rand(1, 5, 7, 4)
+    loaded = load(images={"image_1": image})[0]
+    assert torch.equal(loaded.alpha, (image[0, ..., 3] * 255).round().to(torch.uint8))
+    assert loaded.image.shape == (5, 7, 3)
+
+
+def test_a_list_that_comes_over_a_link_is_looked_at_later():
+    assert LoadReferences.validate_inputs(references=None) is True
+    assert LoadReferences.fingerprint_inputs(references=None) == LoadReferences.fingerprint_inputs(
+        references=""
+    )
+
+
+@pytest.mark.parametrize("name", ["a\u0000.png", "x" * 300 + ".png"])
+def test_a_name_that_no_file_can_have_is_refused_without_a_path(input_folder, name):
+    with pytest.raises(MagrefError, match=r"cannot be a file's: give its name") as caught:
+        input_file(name)
+    assert str(input_folder) not in str(caught.value)
+
+
 def test_a_mask_becomes_the_cut_out_of_the_picture_with_its_number():
     mask = torch.zeros(1, 4, 6)
     mask[:, 1:3, 2:5] = 1
@@ -107,6 +128,7 @@ def test_a_missing_file_is_named_before_anything_runs(input_folder):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
+        ("[" * 100000, "nested too deeply: write a list such as"),
         ("[{", "are not JSON .* write a list such as"),
         ('{"file": "a.png"}', "are a dict, but a list is needed"),
         ('["a.png"]', "reference 1 is .* an entry of texts is needed"),

@@ -170,7 +170,29 @@ def test_a_prompt_of_another_text_encoder_is_refused():
         sample(models.our_model(), positive=positive)
 
 
-@pytest.mark.parametrize(("steps", "shift"), [(0, 3.0), (3, 0.0)])
-def test_no_steps_and_no_shift_are_refused(steps, shift):
-    with pytest.raises(MagrefError):
+@pytest.mark.parametrize(
+    ("steps", "shift", "remedy"), [(0, 3.0, "set steps to 40"), (3, 0.0, "set shift to 3")]
+)
+def test_no_steps_and_no_shift_are_refused(steps, shift, remedy):
+    with pytest.raises(MagrefError, match=remedy):
         sample(models.our_model(), steps=steps, shift=shift)
+
+
+def test_a_latent_of_another_kind_is_refused():
+    with pytest.raises(ShapeError, match=r"a video latent with 16 channels is needed"):
+        sample(models.our_model(), latent={"samples": torch.ones(1, 4, 2, 4, 6)})
+
+
+def test_a_choice_that_came_over_a_link_is_refused_if_there_is_none_such():
+    with pytest.raises(
+        MagrefError, match=r"the noise is 'gpu', which is unknown: choose one of cpu, device, none"
+    ):
+        sample(models.our_model(), noise="gpu")
+
+
+def test_an_empty_latent_in_the_middle_of_a_schedule_is_mixed_as_the_host_does():
+    watched, calls = watch(models.our_model())
+    sample(watched, solver="euler", steps=4, start_at_step=2)
+    sigma = host_sigmas("euler", 4, 3.0)[2]
+    noise = comfy.sample.prepare_noise(empty()["samples"], 7)
+    torch.testing.assert_close(calls[0][0][:1, :16], sigma * noise, rtol=0, atol=1e-6)

@@ -63,6 +63,21 @@ def test_the_node_shows_the_cut_outs_and_says_what_is_doubtful():
     assert cut([reference]).ui["text"] == []
 
 
+def test_a_picture_too_thin_for_the_preview_still_passes():
+    thin = Reference(name="pole", image=torch.full((16000, 80, 3), 7, dtype=torch.uint8))
+    assert cut([thin], "transparency").args[0][0] is thin
+
+
+def test_a_method_that_came_over_a_link_is_refused_if_there_is_none_such():
+    with pytest.raises(MagrefError, match=r"the method is 'sam', which is unknown: choose one of auto"):
+        cut([disc()[0]], "sam")
+
+
+def test_a_mask_for_nothing_but_backgrounds_is_refused():
+    with pytest.raises(MagrefError, match=r"all references are backgrounds"):
+        cut([disc("room", "background")[0]], "mask", mask=torch.ones(1, HEIGHT, WIDTH))
+
+
 def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(MagrefError, match=r"no reference named 'dog': choose among ball"):
         choose((disc()[0],), "dog")

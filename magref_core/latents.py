@@ -16,7 +16,10 @@ Encode = Callable[[Tensor], Tensor]
 """(B, 3, F, H, W) in [-1, 1] -> (B, 16, T, h, w), normalised or raw as the caller wants them."""
 
 Decode = Callable[[Tensor], Tensor]
-"""(B, 16, T, h, w), normalised or raw as the caller has them -> (B, 3, 4 T - 3, 8 h, 8 w)."""
+"""(B, 16, T, h, w), normalised or raw as the caller has them -> (B, 3, 4 T - 3, 8 h, 8 w).
+
+Its range is the caller's choice, [-1, 1] or [0, 1]: tiles are only averaged, with weights that add up to 1.
+"""
 
 Progress = Callable[[int, int], None]
 """Called with the tiles done and the tiles in all; may raise to interrupt."""
@@ -126,8 +129,8 @@ def decode_video(
         progress: called after each tile.
 
     Returns:
-        (B, 3, F - drop_frames, H, W) with F = 4 T - 3; dtype and device of the decoder's result, but at
-        least float32 where tiles are blended.
+        (B, 3, F - drop_frames, H, W) with F = 4 T - 3; range, dtype and device of the decoder's result, but
+        at least float32 where tiles are blended.
 
     Raises:
         ShapeError: the latents have the wrong shape, nothing is left after dropping, or the decoded shape

@@ -24,9 +24,9 @@ class BuildMaskedCanvas(io.ComfyNode):
             node_id="MagrefBuildMaskedCanvas",
             display_name="MAGREF Build Masked Canvas",
             category="MAGREF/canvas",
-            description="Pastes the references side by side on a blank canvas in the size of the video, and "
-            "marks "
-            "where they are. The layout is the official one, repeatable by its seed, or your own boxes.",
+            description="Pastes the references side by side on a blank canvas in the size of the video, "
+            "and marks where they are. The layout is the official one, repeatable by its seed, or your "
+            "own boxes.",
             search_aliases=["magref", "composite", "collage", "layout", "canvas"],
             inputs=[
                 References.Input(
@@ -46,17 +46,15 @@ class BuildMaskedCanvas(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFF,
                     control_after_generate=io.ControlAfterGenerate.fixed,
-                    tooltip="Seed of the shuffle. The same seed gives the same canvas; the value equals the "
-                    "one that "
-                    "is given to Python's random.seed before the official program.",
+                    tooltip="Seed of the shuffle. The same seed gives the same canvas; the value equals "
+                    "the one that is given to Python's random.seed before the official program.",
                 ),
                 io.Combo.Input(
                     "mask_shape",
                     options=list(get_args(MaskShape)),
                     default="rectangle",
                     tooltip="What the mask marks: the whole rectangle of each picture (official), or only "
-                    "its "
-                    "cut-out, where one is known.",
+                    "its cut-out, where one is known.",
                 ),
                 *_own_layout(),
             ],
@@ -84,12 +82,12 @@ class BuildMaskedCanvas(io.ComfyNode):
         cls, references, width, height, order, layout_seed, mask_shape, background, placements
     ) -> io.NodeOutput:
         check_size(width, height)  # a value that came over a link has not been seen before
+        names = [reference.name for reference in references]
         if placements.strip():
-            names = [reference.name for reference in references]
             placed = placements_from_json(placements, names, height=height, width=width)
         else:
-            sizes = [tuple(reference.image.shape[:2]) for reference in references]
-            placed = arrange(sizes, height=height, width=width, seed=layout_seed, order=order)
+            sizes = [(reference.height, reference.width) for reference in references]
+            placed = arrange(sizes, height=height, width=width, seed=layout_seed, order=order, names=names)
         canvas = compose_canvas(
             references,
             placed,

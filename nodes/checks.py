@@ -54,8 +54,7 @@ def check_latent(latent: Tensor) -> None:
     if latent.ndim != 5 or latent.shape[1] != LATENT_CHANNELS:
         raise ShapeError(
             f"the latent is of shape {tuple(latent.shape)}, but a video latent with {LATENT_CHANNELS} "
-            "channels is "
-            "needed: use the one of MAGREF Apply Masked Guidance"
+            "channels is needed: use the one of MAGREF Apply Masked Guidance"
         )
 
 

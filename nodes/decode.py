@@ -54,9 +54,9 @@ class DecodeVideo(io.ComfyNode):
                     max=4096,
                     step=32,
                     advanced=True,
-                    tooltip="Side in pixels of the tiles that are decoded one by one, 0 for the whole frame "
-                    "at once. "
-                    "Smaller tiles need less memory and more time. Below 256 seams may show.",
+                    tooltip="Side in pixels of the tiles that are decoded one by one, 0 for the whole "
+                    "frame at once. Smaller tiles need less memory and more time. Below 256 seams may "
+                    "show.",
                 ),
                 io.Int.Input(
                     "tile_frames",
@@ -66,9 +66,8 @@ class DecodeVideo(io.ComfyNode):
                     step=4,
                     advanced=True,
                     tooltip="Frames per window in time, 0 for all at once. The decoder's memory does not "
-                    "grow with "
-                    "the length, so this only bounds the size of one answer; windows can show where they "
-                    "meet.",
+                    "grow with the length, so this only bounds the size of one answer; windows can show "
+                    "where they meet.",
                 ),
             ],
             outputs=[
@@ -94,8 +93,7 @@ class DecodeVideo(io.ComfyNode):
         if drop_frames >= num_frames:
             raise ShapeError(
                 f"the latent holds {num_frames} frames and drop_frames is {drop_frames}, so nothing would "
-                "be left: "
-                f"generate at least {drop_frames + 1} frames or drop fewer"
+                f"be left: generate at least {drop_frames + 1} frames or drop fewer"
             )
         bar = comfy.utils.ProgressBar(1)
         video = decode_video(

@@ -25,8 +25,7 @@ class ApplyMaskedGuidance(io.ComfyNode):
             display_name="MAGREF Apply Masked Guidance",
             category="MAGREF/guidance",
             description="Gives the prompt its canvas: the subjects' latents, the mask of where they are, "
-            "and the "
-            "image encoder's view of the whole canvas. Serves MAGREF models loaded by any loader.",
+            "and the image encoder's view of the whole canvas. Serves MAGREF models loaded by any loader.",
             search_aliases=["magref", "masked guidance", "subject to video", "reference video"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The prompt: what the subjects do, and where."),

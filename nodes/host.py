@@ -86,8 +86,8 @@ def check_vae(vae: Any) -> None:
         return
     raise MagrefError(
         f"the VAE given is {type(model).__name__} with {getattr(vae, 'latent_channels', '?')} latent "
-        "channels, but "
-        f"MAGREF needs the Wan 2.1 VAE with {LATENT_CHANNELS}: choose wan_2.1_vae.safetensors in Load VAE"
+        f"channels, but MAGREF needs the Wan 2.1 VAE with {LATENT_CHANNELS}: choose wan_2.1_vae.safetensors "
+        "in Load VAE"
     )
 
 
@@ -100,25 +100,19 @@ def see_canvas(clip_vision: comfy.clip_vision.ClipVisionModel, canvas: Canvas) -
     Raises:
         MagrefError: the encoder is not the one that MAGREF was trained with.
     """
-    model = clip_vision.model
     width = clip_vision.config.get("hidden_size")
     if width != CLIP_WIDTH or clip_vision.model_type != "clip_vision_model":
         raise MagrefError(
             f"the CLIP vision model given is {clip_vision.model_type} with {width} channels, but MAGREF "
-            "needs ViT-H "
-            f"with {CLIP_WIDTH}: choose clip_vision_h.safetensors in Load CLIP Vision"
+            f"needs ViT-H with {CLIP_WIDTH}: choose clip_vision_h.safetensors in Load CLIP Vision"
         )
     comfy.model_management.load_model_gpu(clip_vision.patcher)
     pixels = clip_pixels(canvas.pixels()[None], size=clip_vision.image_size).to(clip_vision.load_device)
-    answer = model(pixel_values=pixels, intermediate_output=-2)
-    device = comfy.model_management.intermediate_device()
-    output = comfy.clip_vision.Output()
-    output["last_hidden_state"] = answer[0].to(device)
-    output["penultimate_hidden_states"] = answer[1].to(device)
-    output["image_embeds"] = answer[2].to(device)
-    output["mm_projected"] = answer[3]
-    output["image_sizes"] = [pixels.shape[1:]]
-    return output
+    # The last block is left out, as officially; nothing else of the encoder's answer reaches a Wan model.
+    hidden = clip_vision.model(pixel_values=pixels, intermediate_output=-2)[1]
+    seen = comfy.clip_vision.Output()
+    seen["penultimate_hidden_states"] = hidden.to(comfy.model_management.intermediate_device())
+    return seen
 
 
 def attach_guidance(

@@ -10,6 +10,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
+from ..magref_core.errors import MagrefError
 from .model import load_magref_dit
 
 FOLDER = "diffusion_models"
@@ -61,13 +62,18 @@ class MagrefDiTLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, precision) -> io.NodeOutput:
+        if precision not in PRECISIONS:  # over a link, where the host does not look
+            raise MagrefError(
+                f"the precision is {precision!r}, which is unknown: choose one of {', '.join(PRECISIONS)}"
+            )
         path = folder_paths.get_full_path_or_raise(FOLDER, model)
         return io.NodeOutput(load_magref_dit(path, dict(PRECISIONS[precision])))
 
 
 def model_names() -> list[str]:
     """Files to choose from: a model in several files appears once, as its index."""
-    names = [name for name in folder_paths.get_filename_list(FOLDER) if name.endswith(".safetensors")]
+    listed = folder_paths.get_filename_list(FOLDER)  # only suffixes that the host knows
+    names = [name for name in listed if name.endswith((".safetensors", ".sft"))]
     index_of = {name: _index_of(name) for name in names}
     singles = {name for name, index in index_of.items() if index is None}
     return sorted(singles | {index for index in index_of.values() if index})

@@ -33,8 +33,7 @@ class LoadReferences(io.ComfyNode):
             display_name="MAGREF Load References",
             category="MAGREF/references",
             description="The pictures of the people, things and places that shall act in the video, each "
-            "with a name "
-            "and a kind; from the input folder, from other nodes, or both.",
+            "with a name and a kind; from the input folder, from other nodes, or both.",
             search_aliases=["magref", "reference images", "subjects", "load image"],
             inputs=[
                 io.String.Input(
@@ -43,10 +42,9 @@ class LoadReferences(io.ComfyNode):
                     multiline=True,
                     placeholder=EXAMPLE,
                     tooltip="JSON list with one entry per picture: file (in ComfyUI's input folder) or "
-                    "image (a socket "
-                    "such as image_1), name (any word without slashes) and kind (person, object or "
-                    "background). "
-                    "A connected picture without an entry is called like its socket and is an object.",
+                    "image (a socket such as image_1), name (without slashes or commas) and kind (person, "
+                    "object or background). A connected picture without an entry is called like its "
+                    "socket and is an object.",
                 ),
                 io.Autogrow.Input(
                     "images", template=_sockets(io.Image, "image", "One picture, [0, 1]."), optional=True
@@ -57,8 +55,9 @@ class LoadReferences(io.ComfyNode):
                         io.Mask,
                         "mask",
                         "The cut-out of the picture with the same number: 1 on the subject. Load Image's "
-                        "MASK is 1 on "
-                        "the transparent part: put InvertMask between.",
+                        "MASK is 1 on the transparent part: put InvertMask between. When a picture is "
+                        "disconnected the later ones move up and their masks do not: check the pairs "
+                        "then.",
                     ),
                     optional=True,
                 ),

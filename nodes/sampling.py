@@ -66,8 +66,7 @@ def _part_of_a_run() -> list[io.Input]:
             options=list(NOISES),
             default="cpu",
             advanced=True,
-            tooltip="Where the noise is drawn: cpu as all of ComfyUI (same seed, same video "
-            "everywhere), "
+            tooltip="Where the noise is drawn: cpu as all of ComfyUI (same seed, same video everywhere), "
             "device as the official program on a GPU, none if the latent already holds its noise.",
         ),
         _whole_timesteps(),
@@ -226,8 +225,7 @@ def step_range(sigmas: Tensor, start: int, end: int) -> Tensor:
     if start >= min(end, steps):
         raise MagrefError(
             f"sampling would start at step {start} and end at step {min(end, steps)} of {steps}, so nothing "
-            "is left "
-            f"to do: choose start_at_step below {min(end, steps)}"
+            f"is left to do: choose start_at_step below {min(end, steps)}"
         )
     return sigmas[start : min(end, steps) + 1]
 
@@ -246,6 +244,8 @@ def draw_noise(source: str, latent: Tensor, seed: int, batch_index: list[int] | 
 
 def host_sampler(solver: Solver, whole_timesteps: bool) -> comfy.samplers.KSAMPLER:
     """A solver of the core as the host's SAMPLER."""
+    if solver not in SOLVERS:  # over a link, where the host does not look
+        raise MagrefError(f"the solver is {solver!r}, which is unknown: choose one of {', '.join(SOLVERS)}")
     options = {"solver": solver, "whole_timesteps": whole_timesteps}
     return comfy.samplers.KSAMPLER(_sample, extra_options=options)
 

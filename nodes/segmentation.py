@@ -46,17 +46,14 @@ class AutoMaskSubject(io.ComfyNode):
                     options=list(METHODS),
                     default="auto",
                     tooltip="auto: the file's transparency where it has one, else grabcut. transparency: "
-                    "only that. "
-                    "grabcut: separates colours, guided by the kind: head and shoulders of a person, middle "
-                    "of an "
-                    "object. mask: the MASK that is connected here.",
+                    "only that. grabcut: separates colours, guided by the kind: head and shoulders of a "
+                    "person, middle of an object. mask: the MASK that is connected here.",
                 ),
                 io.String.Input(
                     "subjects",
                     default="",
                     tooltip="Names of the references to cut out, with commas between; empty for all but "
-                    "backgrounds. "
-                    "The others pass unchanged.",
+                    "backgrounds. The others pass unchanged.",
                 ),
                 io.Int.Input(
                     "grow",
@@ -147,7 +144,9 @@ def _overview(references: list[Reference]):
     columns, rows = grid_for(len(references))
     height, width = rows * THUMBNAIL, columns * THUMBNAIL
     sizes = [_shown_size(reference) for reference in references]
-    placements = arrange(sizes, height=height, width=width, order="reading")
+    placements = arrange(
+        sizes, height=height, width=width, order="reading", names=[r.name for r in references]
+    )
     return compose_canvas(references, placements, height=height, width=width, background=GREY).image
 
 

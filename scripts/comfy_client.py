@@ -159,6 +159,11 @@ class ComfyClient:
         """What the server remembers of a finished prompt; None while it waits or runs."""
         return self.get_json(f"/history/{prompt_id}").get(prompt_id)
 
+    def is_queued(self, prompt_id: str) -> bool:
+        """Whether a prompt waits or runs."""
+        queue = self.get_json("/queue")
+        return any(entry[1] == prompt_id for entry in (*queue["queue_running"], *queue["queue_pending"]))
+
     def run(
         self,
         workflow: Workflow,
@@ -182,7 +187,7 @@ class ComfyClient:
             PromptRejectedError: the server refused it.
             PromptFailedError: a node raised.
             PromptInterruptedError: it was cancelled.
-            ComfyError: it took longer than `timeout`.
+            ComfyError: it took longer than `timeout`, or the server no longer knows it.
         """
         events = self._open_events()
         try:
@@ -190,10 +195,18 @@ class ComfyClient:
             if on_queued is not None:
                 on_queued(prompt_id)
             end = time.monotonic() + timeout if timeout else None
+            was_gone = False
             while (history := self.history(prompt_id)) is None:
                 if end is not None and time.monotonic() > end:
-                    self.interrupt(prompt_id)
+                    self.cancel(prompt_id)
                     raise ComfyError(f"the run was not finished after {timeout:.0f} s and was cancelled")
+                is_gone = not self.is_queued(prompt_id)
+                if is_gone and was_gone:  # once may be its step from the queue to the history
+                    raise ComfyError(
+                        f"the run {prompt_id} is neither in the server's queue nor in its history: somebody "
+                        "removed it, or the server was started anew; queue it again"
+                    )
+                was_gone = is_gone
                 events = follow_events(events, prompt_id, workflow, on_progress)
         finally:
             if events is not None:

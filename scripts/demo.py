@@ -117,9 +117,9 @@ def chosen_pictures(workflow: Workflow, assignments: list[str]) -> dict[str, Pat
 
 def upload_pictures(client: ComfyClient, workflow: Workflow, chosen: dict[str, Path]) -> None:
     """Send the pictures and let the workflow read them."""
-    for name, file in chosen.items():
-        safe = re.sub(r"[^\w-]+", "_", name)
-        stored = client.upload_image(file, name=f"{safe}{file.suffix.lower()}", subfolder=UPLOADS)
+    for index, (name, file) in enumerate(chosen.items(), start=1):
+        safe = re.sub(r"[^\w-]+", "_", name)  # may make two names alike, hence the number
+        stored = client.upload_image(file, name=f"{safe}_{index}{file.suffix.lower()}", subfolder=UPLOADS)
         workflow_edit.set_picture(workflow, workflow_edit.find_picture(workflow, name), stored)
 
 

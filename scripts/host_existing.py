@@ -46,7 +46,7 @@ def check_comfyui(source: Path) -> None:
             f"COMFYUI_PATH is {source}, but that holds no ComfyUI: name the folder with its main.py"
         )
     text = (source / "comfyui_version.py").read_text()
-    found = re.search(r"__version__\s*=\s*[\"']([\d.]+)", text)
+    found = re.search(r"__version__\s*=\s*[\"']([^\"']+)", text)
     version = found.group(1) if found else "unknown"
     if not found or version_parts(version) < version_parts(COMFYUI_VERSION):
         raise HostError(
@@ -56,8 +56,9 @@ def check_comfyui(source: Path) -> None:
 
 
 def version_parts(version: str) -> tuple[int, ...]:
-    """'0.30.1' -> (0, 30, 1)."""
-    return tuple(int(part) for part in version.split(".") if part)
+    """'0.30.1' -> (0, 30, 1); what is missing counts as 0, and what follows the digits not at all."""
+    leading = [re.match(r"\d+", part) for part in [*version.split("."), "", ""][:3]]
+    return tuple(int(digits[0]) if digits else 0 for digits in leading)
 
 
 def base_python(source: Path) -> Path:

@@ -19,6 +19,7 @@ if __package__ in (None, ""):
 
 from scripts import ROOT
 from scripts.host import use_host_python
+from scripts.host_install import HostError
 
 SURFACE = ROOT / "tests" / "node_surface.json"
 LOCALE = ROOT / "locales" / "en"
@@ -157,4 +158,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HostError as error:
+        raise SystemExit(f"error: {error}") from error

@@ -66,17 +66,17 @@ def tiny_vae(*, seed: int = 2) -> dict[str, torch.Tensor]:
     return random_weights(tiny_shapes.vae_shapes(dim=4), seed=seed)
 
 
-def tiny_text_encoder(*, seed: int = 3) -> dict[str, torch.Tensor]:
-    """2 layers of inner width 16 with the released output width of 4096, and a tokenizer of 400 pieces."""
+def tiny_text_encoder(*, width: int = 4096, seed: int = 3) -> dict[str, torch.Tensor]:
+    """2 layers of inner width 16 under an output width, the released one if not given; 400 pieces."""
     import torch
 
     tokenizer = tiny_tokenizer()
     vocabulary = 512
     shapes = tiny_shapes.umt5_shapes(
-        width=4096, num_heads=2, head_width=8, ff=16, num_layers=2, vocabulary=vocabulary
+        width=width, num_heads=2, head_width=8, ff=16, num_layers=2, vocabulary=vocabulary
     )
     weights = {key: value.half() for key, value in random_weights(shapes, seed=seed).items()}
-    weights["shared.weight"] *= 4096**0.5
+    weights["shared.weight"] *= width**0.5
     weights["spiece_model"] = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
     # ComfyUI knows a UMT5-XXL by the height of this one.
     weights["encoder.block.23.layer.1.DenseReluDense.wi_1.weight"] = torch.zeros(
@@ -105,14 +105,21 @@ def tiny_tokenizer() -> bytes:
     return model.getvalue()
 
 
-def tiny_clip_vision(*, seed: int = 4) -> dict[str, torch.Tensor]:
-    """2 layers under the released width of 1280, for 224 pixels."""
-    shapes = tiny_shapes.clip_vision_shapes(width=1280, ff=64, num_layers=2, image_size=224)
+def tiny_clip_vision(*, width: int = 1280, seed: int = 4) -> dict[str, torch.Tensor]:
+    """2 layers of a width, the released one if not given, for 224 pixels."""
+    shapes = tiny_shapes.clip_vision_shapes(width=width, ff=64, num_layers=2, image_size=224)
     return {key: value.half() for key, value in random_weights(shapes, seed=seed).items()}
 
 
+def tiny_lora(*, seed: int = 5) -> dict[str, torch.Tensor]:
+    """Rank 2 on one layer of the tiny DiT."""
+    key = "diffusion_model.blocks.0.self_attn.q"
+    shapes = [(f"{key}.lora_A.weight", (2, 256)), (f"{key}.lora_B.weight", (256, 2))]
+    return random_weights(shapes, seed=seed)
+
+
 def write_tiny_models(folder: Path) -> None:
-    """Write the four files, laid out like ComfyUI's `models` folder; about 45 MB."""
+    """Write the five files, laid out like ComfyUI's `models` folder; about 45 MB."""
     from safetensors.torch import save_file
 
     for place, weights in (
@@ -120,6 +127,7 @@ def write_tiny_models(folder: Path) -> None:
         ("vae/tiny_wan_vae_random.safetensors", tiny_vae()),
         ("text_encoders/tiny_umt5_random.safetensors", tiny_text_encoder()),
         ("clip_vision/tiny_clip_vision_random.safetensors", tiny_clip_vision()),
+        ("loras/tiny_lora_random.safetensors", tiny_lora()),
     ):
         file = folder / place
         file.parent.mkdir(parents=True, exist_ok=True)

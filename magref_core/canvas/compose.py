@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -77,13 +77,19 @@ def compose_canvas(
         The canvas.
 
     Raises:
-        MagrefError: a reference is left out or placed twice, or the background is no colour.
+        MagrefError: a reference is left out or placed twice, the background is no colour, the mask shape is
+            unknown, or a cut-out is nowhere opaque.
         ShapeError: the canvas has no pixels, or a box reaches over its edge.
 
     Source: MAGREF, magref/subject2video.py, `process_refimg` and `resize_and_pad`. The official mask is
     always the rectangle.
     """
     _check_canvas(height=height, width=width, background=background)
+    if mask_shape not in get_args(MaskShape):
+        raise MagrefError(
+            f"the mask shape is '{mask_shape}', which is unknown: choose one of "
+            f"{', '.join(get_args(MaskShape))}"
+        )
     check_each_placed_once(placements, [reference.name for reference in references])
     image: Bytes = np.empty((height, width, 3), np.uint8)
     image[:] = background
@@ -94,7 +100,7 @@ def compose_canvas(
         region = np.s_[box.y : box.bottom, box.x : box.right]
         drawn, alpha = _draw(reference, height=box.height, width=box.width, background=background)
         image[region] = _lay_over(drawn, alpha, image[region], background)
-        mask[region] |= alpha >= OPAQUE if mask_shape == "cutout" else np.uint8(1)
+        mask[region] |= _cutout_mask(alpha, reference.name) if mask_shape == "cutout" else np.uint8(1)
     return Canvas(
         image=torch.as_tensor(image),
         mask=torch.as_tensor(mask),
@@ -121,6 +127,18 @@ def _draw(
         np.asarray(layer.resize((width, height), Image.Resampling.LANCZOS)) for layer in (picture, alpha)
     )
     return drawn, resized_alpha
+
+
+def _cutout_mask(alpha: Bytes, name: str) -> Bytes:
+    """(h, w) in {0, 1}, of a resized alpha."""
+    mask = (alpha >= OPAQUE).astype(np.uint8)
+    if not mask.any():
+        height, width = alpha.shape
+        raise MagrefError(
+            f"the cut-out of '{name}' is less than half opaque all over its {width} x {height} pixels, but "
+            "the mask needs an opaque one: make it larger or more opaque, or choose the mask shape rectangle"
+        )
+    return mask
 
 
 def _lay_over(drawn: Bytes, alpha: Bytes, below: Bytes, background: tuple[int, int, int]) -> Bytes:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from ..errors import MagrefError, ShapeError
 
@@ -132,7 +132,7 @@ def shuffle_pairs(
     return tuple(zip(indices, shuffled_cells, strict=False))
 
 
-def fit_in_cell(cell: Box, *, height: int, width: int) -> Box:
+def fit_in_cell(cell: Box, *, height: int, width: int, label: str = "a picture") -> Box:
     """Scale a picture to the largest size that keeps its shape and fits into the cell, centred.
 
     Sides are truncated, which can lose a pixel where the quotient falls just below a whole number, and an
@@ -142,6 +142,7 @@ def fit_in_cell(cell: Box, *, height: int, width: int) -> Box:
         cell: where the picture must lie.
         height: of the picture, in pixels.
         width: of the picture, in pixels.
+        label: what the error message calls the picture.
 
     Returns:
         The box of the scaled picture, in canvas pixels.
@@ -158,7 +159,7 @@ def fit_in_cell(cell: Box, *, height: int, width: int) -> Box:
         new_width, new_height = int(cell.height * ratio), cell.height
     if new_width == 0 or new_height == 0:
         raise ShapeError(
-            f"a picture of {width} x {height} pixels is too thin for a cell of {cell.width} x {cell.height}, "
+            f"{label} of {width} x {height} pixels is too thin for a cell of {cell.width} x {cell.height}, "
             f"it would be scaled to {new_width} x {new_height}: crop it, or use a larger canvas or fewer "
             "references"
         )
@@ -173,6 +174,7 @@ def arrange(
     width: int,
     seed: int = 0,
     order: Order = "official",
+    names: Sequence[str] | None = None,
 ) -> tuple[Placement, ...]:
     """Lay out references on a canvas, one in each cell.
 
@@ -183,22 +185,32 @@ def arrange(
         seed: of the official shuffle; gives what the official code does after `random.seed(seed)`. The
             reading order does not use it.
         order: see `Order`.
+        names: of the references, for error messages; without them a picture is called by its number.
 
     Returns:
         One placement for each reference, in the order of pasting.
 
     Raises:
+        MagrefError: the order is unknown.
         ShapeError: the canvas or a cell is too small.
     """
+    if order not in get_args(Order):
+        raise MagrefError(
+            f"the order is '{order}', which is unknown: choose one of {', '.join(get_args(Order))}"
+        )
     cells = cells_for(len(sizes), height=height, width=width)
     if order == "official":
         pairs = shuffle_pairs(len(sizes), cells, random.Random(seed))
     else:
         pairs = tuple(zip(range(len(sizes)), cells, strict=False))
+    labels = [
+        f"picture {index + 1}" if names is None else f"the picture '{names[index]}'"
+        for index in range(len(sizes))
+    ]
     return tuple(
         Placement(
             reference=index,
-            box=fit_in_cell(cell, height=sizes[index][0], width=sizes[index][1]),
+            box=fit_in_cell(cell, height=sizes[index][0], width=sizes[index][1], label=labels[index]),
             cell=cell,
         )
         for index, cell in pairs

@@ -89,8 +89,8 @@ def check_names(names: Sequence[str]) -> None:
         names: of all references, in order.
 
     Raises:
-        MagrefError: there is no reference; a name is empty, too long, or holds a slash or a control
-            character; or two names differ at most in upper and lower case.
+        MagrefError: there is no reference; a name is empty, too long, holds a slash, a comma or a control
+            character, or has a space at an end; or two names differ at most in upper and lower case.
     """
     if not names:
         raise MagrefError("there is no reference: add at least one picture")
@@ -138,11 +138,18 @@ def read_picture(file: Path | BinaryIO, *, label: str) -> tuple[Tensor, Tensor |
     except MagrefError:
         raise
     except _BROKEN_PICTURE as error:
-        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else f"damaged: {error}"
         raise MagrefError(
-            f"the picture '{label}' cannot be read ({reason}): open it in an image viewer and save it again "
-            "as PNG or JPEG"
+            f"the picture '{label}' cannot be read ({_reason(error)}): open it in an image viewer and save "
+            "it again as PNG or JPEG"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "its format is unknown"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # the whole message would show where the file lies
+    return f"damaged: {error}"
 
 
 def _decode(opened: BinaryIO, label: str) -> tuple[Tensor, Tensor | None]:
@@ -204,6 +211,16 @@ def _check_name(name: str) -> None:
         raise MagrefError(
             f"the name {name!r} holds a slash, a backslash or a control character: "
             "use letters, digits, spaces and dashes"
+        )
+    if "," in name:
+        raise MagrefError(
+            f"the name {name!r} holds a comma, but commas stand between names in a list of subjects: "
+            "leave it out"
+        )
+    if name != name.strip():
+        raise MagrefError(
+            f"the name {name!r} starts or ends with a space, but must start and end with another character: "
+            "remove the space"
         )
 
 

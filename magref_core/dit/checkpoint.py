@@ -34,6 +34,9 @@ PATCH_CELLS = 4
 
 INDEX_SUFFIX = ".index.json"
 
+MAX_HEADER = 100_000_000
+"""Bytes of the longest header that safetensors reads; more is the start of something else."""
+
 SMALL_WEIGHT = 2**19
 """`check_finite` looks at tensors of up to so many elements."""
 
@@ -82,7 +85,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         Files, names and shapes.
 
     Raises:
-        CheckpointError: a file is missing, empty, cut off or no safetensors file, or the index is broken.
+        CheckpointError: a file is missing, empty, cut off or no safetensors file, or the index is broken or
+            names other files.
     """
     files = _shards(path) if path.name.endswith(INDEX_SUFFIX) else (path,)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -106,6 +110,12 @@ def _shards(index: Path) -> tuple[Path, ...]:
     if any(Path(name).name != name or "\\" in name for name in names):
         raise CheckpointError(
             f"{index.name} names shards in other folders: put them beside it and name them bare"
+        )
+    others = [name for name in names if not name.endswith(".safetensors")]
+    if others:
+        raise CheckpointError(
+            f"{index.name} names shards that are no .safetensors files ({_few(others)}), but only those are "
+            "read: download the model as safetensors"
         )
     files = tuple(index.parent / name for name in names)
     absent = [file.name for file in files if not file.is_file()]
@@ -134,26 +144,26 @@ def _diagnosis(file: Path) -> str:
         return f"{file.name} is empty (0 bytes): download it again"
     with file.open("rb") as stream:
         start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        header = stream.read(min(length, size))
-    if start.startswith(b"GGUF"):
+        brace = stream.read(1)
+        length = struct.unpack("<Q", start)[0] if brace == b"{" else 0
+        header = brace + stream.read(min(length, size) - 1) if 1 <= length <= MAX_HEADER else b""
+    if header:
+        needed = _needed_size(header, length)
+        if needed is not None and size < needed:
+            return f"{file.name} is cut off ({size:,} of {needed:,} bytes): download it again"
+    elif start.startswith(b"GGUF"):
         return f"{file.name} is a GGUF file: load it with Unet Loader (GGUF) of ComfyUI-GGUF instead"
-    if start.startswith((b"PK\x03\x04", b"\x80")):
+    elif start.startswith((b"PK\x03\x04", b"\x80")):
         return f"{file.name} is a PyTorch pickle, which may run code: choose a .safetensors file"
-    if start.startswith((b"<", b"version ")):
+    elif start.startswith((b"<", b"version ")):
         return (
             f"{file.name} is a web page or a Git LFS pointer instead of the model: download the file itself"
         )
-    needed = _needed_size(header, length)
-    if needed is not None and size < needed:
-        return f"{file.name} is cut off ({size:,} of {needed:,} bytes): download it again"
     return f"{file.name} is not a readable safetensors file: download it again"
 
 
 def _needed_size(header: bytes, length: int) -> int | None:
-    """Bytes of the whole file, as its header tells; None if there is no header."""
-    if not header.startswith(b"{"):
-        return None
+    """Bytes of the whole file, as its header tells; None if the header is broken."""
     if len(header) < length:
         return 8 + length
     try:

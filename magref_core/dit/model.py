@@ -131,7 +131,9 @@ class MagrefDiT(nn.Module):
     ) -> Tensor:
         """As `forward`, for x in whole patches and with the turns of its tokens handed in.
 
-        Other keywords that ComfyUI passes to Wan models are ignored: they feed branches that MAGREF lacks.
+        `transformer_options` is written to: it gets `grid_sizes`, `total_blocks`, `block_type` and, block by
+        block, `block_index`, as patches made for ComfyUI's Wan expect. Other keywords that ComfyUI passes to
+        Wan models are ignored: they feed branches that MAGREF lacks.
         """
         self._check(x, context, clip_fea)
         transformer_options = {} if transformer_options is None else transformer_options
@@ -294,7 +296,8 @@ def fit_prompt(context: Tensor, text_len: int) -> Tensor:
 
 @cache
 def _warn_of_long_prompt(num_rows: int, text_len: int) -> None:
-    # Cached: a run asks the model dozens of times with the same prompt.
+    # Cached: a run asks the model dozens of times with the same prompt. The price: as long as the process
+    # lives, another prompt of just as many tokens is cut off without a warning.
     logger.warning(
         "the prompt has %d tokens, but the model reads %d: the rest is cut off, shorten it",
         num_rows,

@@ -49,11 +49,15 @@ def flow_schedule(solver: Solver, num_steps: int, shift: float) -> Schedule:
         The schedule, on the CPU.
 
     Raises:
-        MagrefError: `num_steps` is below 1, or `shift` is not a finite number above 0.
+        MagrefError: the solver is unknown, `num_steps` is below 1, or `shift` is not a finite number above 0.
 
     Source: MAGREF, magref/utils/fm_solvers.py, `get_sampling_sigmas`, and fm_solvers_unipc.py,
     `set_timesteps`.
     """
+    if solver not in _FIRST_LEVEL:
+        raise MagrefError(
+            f"the solver is '{solver}', which is unknown: choose one of {', '.join(_FIRST_LEVEL)}"
+        )
     if num_steps < 1:
         raise MagrefError(f"the sampler is given {num_steps} steps, but needs at least 1: set steps to 40")
     if not (math.isfinite(shift) and shift > 0):

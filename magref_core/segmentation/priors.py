@@ -207,7 +207,7 @@ def _apartness(lab: Array) -> Array:
 def _distance_from_border(lab: Array) -> Array:
     """The least sum of colour steps on any way from the border, along rows and columns; (h, w).
 
-    Sweeps to and fro, each exact along its direction, come as near as is needed in a few rounds.
+    Sweeps back and forth, each exact along its direction, come as near as is needed in a few rounds.
     """
     smooth: Array = load_opencv().GaussianBlur(lab.astype(np.float32), (0, 0), 1.5)
     distance: Array = np.where(_border(lab.shape[:2]), 0, 1e4).astype(np.float32)

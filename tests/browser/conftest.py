@@ -7,9 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-import torch
 from playwright.sync_api import Browser, Page, sync_playwright
-from safetensors.torch import save_file
 
 from scripts import browser, graph_page
 from scripts.host_server import PACK_NAME, Server
@@ -23,22 +21,12 @@ COMPLAINTS = (PACK_NAME, "zod schema", "Error loading workflow")
 def released_names(server: Server) -> Iterator[None]:
     """The tiny models under the names of the released files, for as long as these tests run."""
     models = server.base / "models"
-    files = {model: models / model.folder / model.name for workflow in WORKFLOWS for model in workflow.models}
-    for model, file in files.items():
-        file.parent.mkdir(exist_ok=True)
-        if model.folder == "loras":
-            save_file(tiny_lora(), file)
-        else:
-            shutil.copy(next(file.parent.glob("tiny_*")), file)
+    files = {models / model.folder / model.name for workflow in WORKFLOWS for model in workflow.models}
+    for file in files:
+        shutil.copy(next(file.parent.glob("tiny_*")), file)
     yield
-    for file in files.values():
+    for file in files:
         file.unlink()
-
-
-def tiny_lora() -> dict[str, torch.Tensor]:
-    """A LoRA of rank 2 on one layer of the tiny DiT."""
-    key = "diffusion_model.blocks.0.self_attn.q"
-    return {f"{key}.lora_A.weight": torch.ones(2, 256), f"{key}.lora_B.weight": torch.ones(256, 2)}
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,6 @@ from magref_core.dit.checkpoint import (
     read_checkpoint,
 )
 from magref_core.dit.config import DiTConfig
-from magref_core.dit.families import refuse_other_models
 from magref_core.dit.model import MagrefDiT
 from magref_core.dit.naming import upstream_names
 from magref_core.errors import CheckpointError
@@ -282,6 +282,37 @@ def test_what_is_no_safetensors_file_is_named(tmp_path, content, message):
         read_checkpoint(file)
 
 
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"GGUF\x03\x00\x00\x00", "is a GGUF file"),
+        (b"\x80\x02\x8a\x0al\xfc\x9cF", "is a PyTorch pickle"),
+        (b"garbage!", "is not a readable safetensors file"),
+        (struct.pack("<Q", 100_000_001) + b"{", "is not a readable safetensors file"),
+    ],
+)
+def test_a_large_file_of_another_kind_is_not_read_to_be_named(tmp_path, start, message):
+    file = tmp_path / "magref.safetensors"
+    with file.open("wb") as stream:
+        stream.write(start)
+        stream.truncate(2**27)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CheckpointError, match=f"^magref.safetensors {message}"):
+            read_checkpoint(file)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_a_header_of_any_length_is_told_from_a_pickle(file):
+    header = b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'.ljust(128)
+    file.write_bytes(struct.pack("<Q", len(header)) + header)  # starts with 0x80 as pickles do
+    with pytest.raises(CheckpointError, match=r"is cut off \(136 of 172 bytes\): download it again"):
+        read_checkpoint(file)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"^gone.safetensors does not exist: choose another file"):
         read_checkpoint(tmp_path / "gone.safetensors")
@@ -312,70 +343,13 @@ def test_an_index_cannot_reach_into_other_folders(tmp_path, shard):
         read_checkpoint(index)
 
 
-def wan(in_dim, *, image_branch=True, **extra):
-    shapes = shapes_of(MagrefDiT(CONFIG, Backend(device="meta")).state_dict())
-    shapes["patch_embedding.weight"] = (128, in_dim, 1, 2, 2)
-    if not image_branch:
-        shapes = {name: shape for name, shape in shapes.items() if "img" not in name}
-    return shapes | extra
-
-
-OTHERS = {
-    "a Wan text-to-video model": wan(16, image_branch=False),
-    "a Wan 2.2 image-to-video model": wan(36, image_branch=False),
-    "the Wan 2.2 TI2V 5B model": wan(48, image_branch=False),
-    "a Wan Fun Control model": wan(48),
-    "a Wan model with 100 input channels": wan(100),
-    "a Wan VACE model": wan(16, image_branch=False, **{"vace_patch_embedding.weight": (128, 96, 1, 2, 2)}),
-    "the VACE part of a Wan model": {"vace_blocks.0.self_attn.q.weight": (128, 128)},
-    "a Wan 2.2 S2V model": wan(16, **{"casual_audio_encoder.encoder.final_linear.weight": (1, 1)}),
-    "a Wan 2.2 Animate model": wan(36, **{"face_adapter.fuser_blocks.0.k_norm.weight": (1,)}),
-    "a Wan Fun Camera model": wan(32, **{"control_adapter.conv.weight": (1, 1, 1, 1)}),
-    "a HuMo": wan(36, **{"audio_proj.audio_proj_glob_1.layer.bias": (1,)}),
-    "a Wan 2.1 FLF2V model": wan(36, **{"img_emb.emb_pos": (1, 514, 1280)}),
-    "a LoRA": {
-        f"diffusion_model.blocks.{i}.self_attn.q.lora_{side}.weight": (8, 8) for i in (0, 1) for side in "AB"
-    },
-    "the Wan 2.1 VAE": {
-        "decoder.head.0.gamma": (96, 1, 1, 1),
-        "decoder.middle.0.residual.0.gamma": (384, 1, 1, 1),
-    },
-    "the Wan 2.2 VAE": {
-        "decoder.head.0.gamma": (96, 1, 1, 1),
-        "decoder.upsamples.0.upsamples.0.residual.0.gamma": (1,),
-    },
-    "a T5 text encoder": {"shared.weight": (9, 9), "encoder.block.0.layer.0.SelfAttention.q.weight": (9, 9)},
-    "the original umt5 text encoder": {"token_embedding.weight": (9, 9), "blocks.0.attn.q.weight": (9, 9)},
-    "a CLIP vision model": {"vision_model.encoder.layers.0.mlp.fc1.weight": (9, 9)},
-    "a CLIP text encoder": {"text_model.encoder.layers.0.mlp.fc1.weight": (9, 9)},
-    "a language model": {"model.embed_tokens.weight": (9, 9), "model.layers.0.mlp.up_proj.weight": (9, 9)},
-    "a Stable Diffusion model": {"model.diffusion_model.input_blocks.0.0.weight": (9, 9, 3, 3)},
-    "a Stable Diffusion or Flux VAE": {"decoder.up.0.block.0.conv1.weight": (9, 9, 3, 3)},
-    "a Flux or Hunyuan model": {"double_blocks.0.img_attn.qkv.weight": (9, 9)},
-    "of an unknown kind, none of its 1 tensors": {"model.0.weight": (3, 3)},
-}
-
-
-@pytest.mark.parametrize("kind", OTHERS)
-def test_another_kind_of_file_is_named_with_what_to_choose_instead(kind):
-    shapes = {name: OTHERS[kind][raw] for raw, name in upstream_names(OTHERS[kind]).items()}
-    with pytest.raises(CheckpointError, match=rf"^file.safetensors is {kind}\b.*choose a MAGREF checkpoint"):
-        refuse_other_models(shapes, label="file.safetensors")
-
-
-def test_kohya_loras_and_difference_loras_are_recognised():
-    kohya = {
-        f"lora_unet_blocks_0_ffn_0.{part}": (1,) for part in ("lora_up.weight", "lora_down.weight", "alpha")
-    }
-    difference = {"diffusion_model.blocks.0.norm3.diff": (1,), "diffusion_model.blocks.0.ffn.0.diff_b": (1,)}
-    for shapes in (kohya, difference):
-        with pytest.raises(CheckpointError, match="is a LoRA: load it with a LoRA loader node"):
-            refuse_other_models(shapes, label="x")
-
-
-def test_a_plain_model_under_the_hosts_prefix_is_not_taken_for_a_lora(weights):
-    refuse_other_models(
-        {f"model.diffusion_model.{name}": shape for name, shape in shapes_of(weights).items()}
-        | shapes_of(weights),
-        label="x",
+def test_shards_that_are_no_safetensors_files_are_refused(tmp_path):
+    (tmp_path / "model.bin").touch()
+    index = tmp_path / "pytorch_model.bin.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model.bin"}}), encoding="utf-8")
+    sentence = (
+        r"^pytorch_model.bin.index.json names shards that are no .safetensors files \(model.bin\), "
+        "but only those are read: download the model as safetensors"
     )
+    with pytest.raises(CheckpointError, match=sentence):
+        read_checkpoint(index)

@@ -95,6 +95,31 @@ def test_a_cutout_is_bounded_at_half_opacity():
     assert canvas.mask[0, :3].tolist() == [0, 1, 1]
 
 
+def test_a_cutout_that_is_nowhere_opaque_is_refused_and_its_rectangle_is_not():
+    references = [plain("bob", BLUE), plain("ghost", RED, alpha=torch.full((20, 30), 127, dtype=torch.uint8))]
+    placements = [at(0, 0, 0, 30, 20), at(1, 30, 0, 15, 10)]
+    sentence = (
+        "cut-out of 'ghost' is less than half opaque all over its 15 x 10 pixels, but the mask needs an "
+        "opaque one: make it larger or more opaque, or choose the mask shape rectangle"
+    )
+    with pytest.raises(MagrefError, match=sentence):
+        compose_canvas(references, placements, height=32, width=48, mask_shape="cutout")
+    assert compose_canvas(references, placements, height=32, width=48).mask[:10, 30:45].all()
+
+
+def test_a_subject_that_resizing_thins_away_is_refused():
+    alpha = torch.zeros(40, 400, dtype=torch.uint8)
+    alpha[:, 200] = 255
+    reference = plain("rope", RED, height=40, width=400, alpha=alpha)
+    with pytest.raises(MagrefError, match="cut-out of 'rope' is less than half opaque all over its 40 x 4"):
+        compose_canvas([reference], [at(0, 0, 0, 40, 4)], height=16, width=48, mask_shape="cutout")
+
+
+def test_an_unknown_mask_shape_is_refused_with_the_known_ones():
+    with pytest.raises(MagrefError, match=r"shape is 'circle', .*: choose one of rectangle, cutout$"):
+        compose_canvas([], [], height=16, width=16, mask_shape="circle")
+
+
 def test_a_later_picture_covers_an_earlier_one_and_shows_it_through_its_transparent_parts():
     references = [plain("below", BLUE), plain("above", RED, alpha=half_alpha())]
     placements = [at(0, 0, 0, 30, 20), at(1, 0, 0, 30, 20)]

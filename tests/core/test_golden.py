@@ -10,8 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tests import pack
+from tests.golden import pipeline
 from tests.golden.__main__ import AREAS, DATA, main
-from tests.golden.host import is_available
 from tests.golden.report import compare, table
 
 NEEDS_HOST = {"vae", "host_path"}
@@ -24,7 +25,7 @@ def files_of(area: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("area", AREAS)
 def test_the_shipped_numbers_are_met(area):
-    if area in NEEDS_HOST and not is_available():
+    if area in NEEDS_HOST and not pack.is_host_at_hand():
         pytest.skip("COMFYUI_PATH names no ComfyUI")
     rows = list(importlib.import_module(f"tests.golden.{area}").check(DATA))
     assert rows
@@ -67,6 +68,21 @@ def corrupt(file: Path, key: str, kind: str) -> None:
     else:
         values.flatten()[-1] += 1 if values.dtype == torch.uint8 else 1e-3
     save_file({**tensors, key: values}, file, metadata=metadata)
+
+
+def test_a_prompt_may_be_stored_as_two_factors(tmp_path):
+    for name in ("pipeline.safetensors", "dit.safetensors", "dit_weights.safetensors"):
+        shutil.copy(DATA / name, tmp_path)
+    tensors = load_file(tmp_path / "dit.safetensors")
+    with safe_open(tmp_path / "dit.safetensors", "pt") as opened:
+        metadata = opened.metadata()
+    for name in ("context.23", "context.7"):
+        tensors[f"{name}.right"] = tensors.pop(name)
+        tensors[f"{name}.left"] = torch.eye(len(tensors[f"{name}.right"]))
+    save_file(tensors, tmp_path / "dit.safetensors", metadata=metadata)
+    rows = list(pipeline.check(tmp_path))
+    assert "final latents" in [row.quantity for row in rows]
+    assert all(row.passed for row in rows)
 
 
 def test_a_timestep_off_by_one_is_caught(tmp_path, capsys):

@@ -180,6 +180,14 @@ def test_progress_counts_the_tiles_and_can_interrupt():
         decode_video(noise(2, 4, 8), stub_decode, progress=stop)
 
 
+def test_tiles_are_blended_alike_in_any_range_of_the_decoder():
+    latents = noise(6, 16, 20)
+    tiling = Tiling(height=8, width=8, overlap=2, frames=4, frame_overlap=2)
+    video = decode_video(latents, stub_decode, tiling=tiling)
+    halved = decode_video(latents, lambda tile: stub_decode(tile) / 2 + 0.5, tiling=tiling)
+    torch.testing.assert_close(halved, video / 2 + 0.5)
+
+
 def test_half_precision_tiles_are_blended_in_float32():
     latents = noise(2, 4, 8)
     decode = lambda tile: stub_decode(tile).bfloat16()  # noqa: E731

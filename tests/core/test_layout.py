@@ -143,6 +143,18 @@ def test_a_picture_too_thin_for_its_cell_is_refused(height, width, scaled):
         fit_in_cell(Box(x=0, y=0, width=832, height=480), height=height, width=width)
 
 
+@pytest.mark.parametrize("order", ["official", "reading"])
+@pytest.mark.parametrize(("names", "label"), [(NAMES, "the picture 'bob'"), (None, "picture 2")])
+def test_a_picture_too_thin_for_its_cell_is_called_by_its_name_or_number(order, names, label):
+    with pytest.raises(ShapeError, match=f"^{label} of 1 x 3000 pixels is too thin for a cell of 27. x 480"):
+        arrange([(9, 9), (3000, 1), (9, 9)], height=480, width=832, seed=3, order=order, names=names)
+
+
+def test_an_unknown_order_is_refused_with_the_known_ones():
+    with pytest.raises(MagrefError, match=r"order is 'random', .*: choose one of official, reading$"):
+        arrange(SIZES[:2], height=480, width=832, order="random")
+
+
 def test_the_seed_alone_decides_the_official_order():
     layouts = [arrange(SIZES[:4], height=480, width=832, seed=seed) for seed in (7, 7, 8)]
     assert layouts[0] == layouts[1] != layouts[2]

@@ -147,6 +147,13 @@ def test_a_file_that_is_no_picture_is_refused_without_showing_where_it_lies(tmp_
     assert str(tmp_path) not in str(caught.value)
 
 
+def test_a_file_that_cannot_be_opened_is_refused_without_showing_where_it_lies(tmp_path):
+    (tmp_path / "cast.png").mkdir()
+    with pytest.raises(MagrefError, match=r"'cast.png' cannot be read \([A-Z][\w ]+\): open it") as caught:
+        read_picture(tmp_path / "cast.png", label="cast.png")
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MagrefError, match=r"there is no picture 'alice.png': choose one that exists"):
         read_picture(tmp_path / "alice.png", label="alice.png")
@@ -208,6 +215,10 @@ def test_names_that_differ_are_accepted():
         (["a/b"], "'a/b' holds a slash, a backslash or a control character: use letters"),
         (["a\\b"], "holds a slash"),
         (["a\nb"], "control character"),
+        (["cup, red"], "'cup, red' holds a comma, but commas stand between names .*: leave it out"),
+        ([" alice"], "' alice' starts or ends with a space, but must .*: remove the space"),
+        (["alice\u3000"], "control character"),
+        (["bob "], "'bob ' starts or ends with a space"),
         (["x" * 65], "has 65 characters, but at most 64 are allowed: shorten it"),
         (["alice", "bob", "alice"], "two references are named 'alice' and 'alice', .*: rename one of them"),
         (["Alice", "aLICE"], "two references are named 'Alice' and 'aLICE'"),

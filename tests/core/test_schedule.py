@@ -100,6 +100,11 @@ def test_carrying_leaves_the_schedule_as_it_was():
     assert schedule.sigmas[3] == 0.875
 
 
+def test_an_unknown_solver_is_refused_with_the_known_ones():
+    with pytest.raises(MagrefError, match=r"solver is 'heun', .*: choose one of unipc, dpm\+\+, euler$"):
+        flow_schedule("heun", 40, 3.0)
+
+
 @pytest.mark.parametrize("num_steps", [0, -3])
 def test_a_run_without_steps_is_refused_with_the_remedy(num_steps):
     with pytest.raises(MagrefError, match=rf"given {num_steps} steps, .* at least 1: set steps to 40"):

@@ -11,7 +11,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from . import host
+from tests import pack
+
 from .report import Row, table
 
 DATA = Path(__file__).parent / "data"
@@ -53,7 +54,7 @@ def _check(area: str, folder: Path) -> tuple[list[Row], str | None]:
 def _conclude(rows: list[Row], notes: list[str], folder: Path) -> int:
     for note in notes:
         print(note)
-    if not host.is_available():
+    if not pack.is_host_at_hand():
         print("skipped what runs through ComfyUI's own VAE and image encoder: COMFYUI_PATH names no ComfyUI")
     failed = sum(not row.passed for row in rows)
     print(f"{len(rows) - failed} passed, {failed} failed")

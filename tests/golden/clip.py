@@ -14,6 +14,7 @@ from torch import Tensor
 
 from magref_core.canvas.clip_view import clip_pixels
 from magref_core.canvas.compose import Canvas
+from tests import pack
 
 from . import canvas, host
 from .report import Row, compare
@@ -34,7 +35,7 @@ def check(folder: Path) -> Iterator[Row]:
     if not all((folder / name).is_file() for name in FILES):
         return
     tensors, canvases = load_file(folder / FILE), load_file(folder / canvas.FILE)
-    has_encoder = (folder / host.CLIP_WEIGHTS).is_file() and host.is_available()
+    has_encoder = (folder / host.CLIP_WEIGHTS).is_file() and pack.is_host_at_hand()
     encoder = host.load_clip_vision(folder) if has_encoder else None
     for case in sorted({name.split(".")[0] for name in tensors}):
         pixels = clip_pixels(_canvas_pixels(canvases[f"{case}.canvas_png"])[None])

@@ -18,6 +18,7 @@ from magref_core.canvas.guidance import assemble_guidance
 from magref_core.canvas.masks import mask_channels, to_latent_mask
 from magref_core.latents import canvas_video, encode_canvas
 from magref_core.sizes import FRAME_STRIDE
+from tests import pack
 
 from . import canvas, host
 from .report import Row, compare
@@ -75,7 +76,7 @@ def _check_runs(folder: Path) -> Iterator[Row]:
         runs: dict[str, Any] = json.loads(opened.metadata()["runs"])
     pictures, runs_tensors = load_file(folder / canvas.FILE), load_file(folder / PIPELINE)
     table = json.loads((folder / canvas.TABLE).read_text("utf-8"))
-    vae = host.load_vae(folder) if host.is_available() else None
+    vae = host.load_vae(folder) if pack.is_host_at_hand() else None
     for name, run in runs.items():
         references = canvas.references_of(run["refs"], pictures, table)
         ours, _ = canvas.compose_as_officially(

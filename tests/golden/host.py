@@ -35,12 +35,6 @@ _CLIP_NAMES = {
 """Official names of the visual tower -> the host's, within `vision_model.`; the rest is split or left out."""
 
 
-def is_available() -> bool:
-    """Whether the environment variable COMFYUI_PATH names a ComfyUI folder."""
-    path = os.environ.get("COMFYUI_PATH")
-    return bool(path) and (Path(path) / "comfy" / "sd.py").is_file()
-
-
 @cache
 def enter() -> None:
     """Make the host importable, on the CPU; it must come first on the path, before our folder `nodes`."""

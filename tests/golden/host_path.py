@@ -16,13 +16,13 @@ from torch import Tensor
 
 from tests import pack
 
-from . import canvas, host, schedulers
+from . import canvas, dit, host, pipeline, schedulers
 from .report import Row, compare, equal
 
-PIPELINE = "pipeline.safetensors"
-DIT = "dit.safetensors"
-DIT_WEIGHTS = "dit_weights.safetensors"
-FILES = (PIPELINE,)
+PIPELINE = pipeline.FILE
+DIT = dit.FILE
+RUN_FILES = (PIPELINE, *dit.FILES, host.VAE_WEIGHTS, *canvas.FILES)
+FILES = (*RUN_FILES, *schedulers.FILES)
 
 DIT_LIMITS = (1e-4, 1e-5)
 Y_LIMIT = 3e-5
@@ -37,14 +37,11 @@ def check(folder: Path) -> Iterator[Row]:
         return
     pack.load_pack()
     with torch.inference_mode():
-        if (folder / DIT_WEIGHTS).is_file() and (folder / DIT).is_file():
+        if all((folder / name).is_file() for name in dit.FILES):
             yield from _check_dit(folder)
-        if (folder / schedulers.TABLE).is_file():
+        if all((folder / name).is_file() for name in schedulers.FILES):
             yield from _check_solvers(folder)
-        if all(
-            (folder / name).is_file()
-            for name in (PIPELINE, DIT, DIT_WEIGHTS, host.VAE_WEIGHTS, *canvas.FILES)
-        ):
+        if all((folder / name).is_file() for name in RUN_FILES):
             yield from _check_runs(folder)
 
 
@@ -58,23 +55,16 @@ def _metadata(path: Path, key: str) -> Any:
 
 
 def _model(folder: Path) -> Any:
-    patcher = _nodes("model").load_magref_dit(str(folder / DIT_WEIGHTS))
+    patcher = _nodes("model").load_magref_dit(str(folder / dit.WEIGHTS))
     importlib.import_module("comfy.model_management").load_model_gpu(patcher)
     return patcher
-
-
-def _context(tensors: dict[str, Tensor], tokens: int) -> Tensor:
-    """A prompt (1, tokens, D), which the file holds whole or as two factors."""
-    if (name := f"context.{tokens}") in tensors:
-        return tensors[name].float()[None]
-    return (tensors[f"{name}.left"].float() @ tensors[f"{name}.right"].float())[None]
 
 
 def _check_dit(folder: Path) -> Iterator[Row]:
     """Every sample of even size through the MODEL's diffusion model, one by one."""
     tensors = load_file(folder / DIT)
     diffusion_model = _model(folder).model.diffusion_model
-    for case in _metadata(folder / DIT, "cases"):
+    for case in dit.cases_of(folder):
         name = case["name"]
         for i, (_, height, width) in enumerate(case["sizes"]):
             if height % 2 or width % 2:
@@ -84,7 +74,7 @@ def _check_dit(folder: Path) -> Iterator[Row]:
             answer = diffusion_model(
                 x,
                 tensors[f"{name}.t"][i : i + 1].float(),
-                context=_context(tensors, case["prompt_tokens"][i]),
+                context=dit.prompt(case["prompt_tokens"][i], tensors)[None],
                 clip_fea=clip.flip(1) if i else clip,
                 transformer_options={},
             )
@@ -173,7 +163,10 @@ def _guided(built: Any, run: dict[str, Any], vae: Any, prompts: dict[str, Tensor
     see = guidance.host.see_canvas
     guidance.host.see_canvas = lambda *_: output
     try:
-        texts = [[[torch.nn.functional.pad(_context(prompts, n), (0, 0, 0, 512 - n)), {}]] for n in (23, 7)]
+        texts = [
+            [[torch.nn.functional.pad(dit.prompt(n, prompts)[None], (0, 0, 0, 512 - n)), {}]]
+            for n in (pipeline.PROMPT_TOKENS, pipeline.NEGATIVE_TOKENS)
+        ]
         return guidance.ApplyMaskedGuidance.execute(*texts, vae, None, built, run["frames"]).args
     finally:
         guidance.host.see_canvas = see

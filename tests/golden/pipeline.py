@@ -22,6 +22,7 @@ from magref_core.sampling.guidance import guide
 from magref_core.sampling.noise import gaussian_noise
 from magref_core.sampling.schedule import flow_schedule
 from magref_core.sampling.solvers import SOLVERS, Denoise
+from tests import pack
 
 from . import dit, host
 from .report import Row, compare
@@ -37,7 +38,7 @@ LEVEL_LIMIT = 1.0
 FEW_PIXELS = 0.01
 """Mean difference of written pixels, in levels."""
 
-PROMPT, NEGATIVE = "context.23", "context.7"
+PROMPT_TOKENS, NEGATIVE_TOKENS = 23, 7
 
 
 @torch.no_grad()
@@ -53,7 +54,7 @@ def check(folder: Path) -> Iterator[Row]:
         runs: dict[str, Any] = json.loads(opened.metadata()["runs"])
     tensors = load_file(folder / FILE)
     model = dit.load_model(folder) if all((folder / name).is_file() for name in dit.FILES) else None
-    has_vae = (folder / host.VAE_WEIGHTS).is_file() and host.is_available()
+    has_vae = (folder / host.VAE_WEIGHTS).is_file() and pack.is_host_at_hand()
     vae = host.load_vae(folder) if has_vae else None
     inputs = load_file(folder / dit.FILE) if model else {}
     for name, run in runs.items():
@@ -103,12 +104,11 @@ def _check_run(
     y = _our_y(run, golden, vae) if vae else golden["y"][None]
     schedule = flow_schedule(run["solver"], run["steps"], run["shift"])
     answer = partial(model, clip_fea=inputs["clip_fea"].float())
+    texts = [dit.prompt(num_tokens, inputs)[None] for num_tokens in (PROMPT_TOKENS, NEGATIVE_TOKENS)]
 
     def denoise(x: Tensor, step: int) -> Tensor:
         network_input, timestep = torch.cat([x, y], dim=1), schedule.timesteps[step : step + 1]
-        cond, uncond = (
-            answer(network_input, timestep, inputs[key].float()[None]) for key in (PROMPT, NEGATIVE)
-        )
+        cond, uncond = (answer(network_input, timestep, text) for text in texts)
         return x - schedule.sigmas[step] * guide(cond, uncond, run["cfg"])
 
     noise = gaussian_noise((1, *golden["latents"].shape[1:]), run["noise_seed"])

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from magref_core.latents import DROP_FRAMES, decode_video, encode_canvas
+from tests import pack
 
 from . import host
 from .report import Row, compare
@@ -23,7 +24,7 @@ LIMIT = 3e-5
 @torch.no_grad()
 def check(folder: Path) -> Iterator[Row]:
     """Encode and decode every case; yields nothing if the files or the host are absent."""
-    if not (all((folder / name).is_file() for name in FILES) and host.is_available()):
+    if not (all((folder / name).is_file() for name in FILES) and pack.is_host_at_hand()):
         return
     tensors = load_file(folder / FILE)
     vae = host.load_vae(folder)

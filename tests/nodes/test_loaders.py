@@ -21,7 +21,9 @@ BLOCK_MATRICES = ("self_attn", "cross_attn", "ffn")
 def folder(tmp_path, monkeypatch):
     """An empty folder of diffusion models."""
     monkeypatch.setitem(
-        folder_paths.folder_names_and_paths, "diffusion_models", ([str(tmp_path)], {".safetensors"})
+        folder_paths.folder_names_and_paths,
+        "diffusion_models",
+        ([str(tmp_path)], {".safetensors", ".sft", ".ckpt"}),
     )
     monkeypatch.delitem(folder_paths.filename_list_cache, "diffusion_models", raising=False)
     return tmp_path
@@ -62,6 +64,8 @@ def error(patcher, weights, tmp_path):
 def test_files_are_listed_and_shards_appear_as_their_index(folder):
     for name in (
         "one.safetensors",
+        "two.sft",
+        "three.ckpt",
         "sub/dit-00001-of-00002.safetensors",
         "sub/dit-00002-of-00002.safetensors",
         "lone-00001-of-00002.safetensors",
@@ -74,6 +78,7 @@ def test_files_are_listed_and_shards_appear_as_their_index(folder):
         "lone-00001-of-00002.safetensors",
         "one.safetensors",
         "sub/dit.safetensors.index.json",
+        "two.sft",
     ]
 
 

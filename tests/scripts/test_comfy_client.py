@@ -31,6 +31,11 @@ def fake():
         yield server
 
 
+WAITING = (200, {"queue_running": [], "queue_pending": [[0, "p0", {}, {}, []], [1, "p1", {}, {}, []]]})
+RUNNING = (200, {"queue_running": [[1, "p1", {}, {}, []]], "queue_pending": []})
+EMPTY = (200, {"queue_running": [], "queue_pending": []})
+
+
 def finished(*messages, outputs=None):
     return (200, {"p1": {"outputs": outputs or {}, "status": {"messages": [list(m) for m in messages]}}})
 
@@ -92,7 +97,7 @@ def test_a_run_reports_progress_and_returns_its_history(fake):
         text_frame("execution_success", {"prompt_id": "p1"}),
     ]
     answers = iter([(200, {}), finished(outputs={"2": {"text": ["done"]}})])
-    fake.routes = {"/prompt": ACCEPTED, "/history/p1": lambda: next(answers)}
+    fake.routes = {"/prompt": ACCEPTED, "/history/p1": lambda: next(answers), "/queue": RUNNING}
     seen, queued = [], []
     history = ComfyClient(fake.url).run(WORKFLOW, on_progress=seen.append, on_queued=queued.append)
     assert seen == [Progress(node_id="2", label="Sampler", value=3, maximum=4)]
@@ -105,7 +110,7 @@ def test_a_run_reports_progress_and_returns_its_history(fake):
 def test_without_a_websocket_the_run_still_ends(fake):
     fake.has_websocket = False
     answers = iter([(200, {}), finished()])
-    fake.routes = {"/prompt": ACCEPTED, "/history/p1": lambda: next(answers)}
+    fake.routes = {"/prompt": ACCEPTED, "/history/p1": lambda: next(answers), "/queue": RUNNING}
     assert ComfyClient(fake.url).run(WORKFLOW)["outputs"] == {}
 
 
@@ -152,17 +157,39 @@ def test_a_workflow_accepted_only_in_part_is_taken_back(fake):
     assert ("POST", "/interrupt", b'{"prompt_id": "p1"}') in fake.asked
 
 
-def test_a_run_that_takes_too_long_is_cancelled(fake):
+@pytest.mark.parametrize("queue", [WAITING, RUNNING])
+def test_a_run_that_takes_too_long_is_cancelled_even_where_it_waits(fake, queue):
     fake.has_websocket = False
     fake.routes = {
         "/prompt": ACCEPTED,
         "/history/p1": (200, {}),
         "/interrupt": (200, b""),
-        "/queue": (200, b""),
+        "/queue": queue,
     }
     with pytest.raises(ComfyError, match="not finished after 0 s and was cancelled"):
         ComfyClient(fake.url).run(WORKFLOW, timeout=0.1)
+    assert ("POST", "/queue", b'{"delete": ["p1"]}') in fake.asked
     assert ("POST", "/interrupt", b'{"prompt_id": "p1"}') in fake.asked
+
+
+def test_a_run_that_was_removed_ends_with_a_sentence(fake):
+    fake.has_websocket = False
+    queues = iter([WAITING, EMPTY, EMPTY])
+    fake.routes = {"/prompt": ACCEPTED, "/history/p1": (200, {}), "/queue": lambda: next(queues)}
+    with pytest.raises(ComfyError, match=r"p1 is neither in the server's queue nor in its history: .*again$"):
+        ComfyClient(fake.url).run(WORKFLOW)
+    assert next(queues, None) is None
+
+
+def test_a_run_just_on_its_way_from_the_queue_to_the_history_is_waited_for(fake):
+    fake.has_websocket = False
+    histories, queues = iter([(200, {}), (200, {}), (200, {}), finished()]), iter([EMPTY, RUNNING, EMPTY])
+    fake.routes = {
+        "/prompt": ACCEPTED,
+        "/history/p1": lambda: next(histories),
+        "/queue": lambda: next(queues),
+    }
+    assert ComfyClient(fake.url).run(WORKFLOW)["outputs"] == {}
 
 
 def test_nobody_at_the_address_is_told_with_the_remedy():
@@ -231,7 +258,7 @@ def test_the_end_of_a_run_is_noticed_at_once(fake):
     """The message that ends it wakes the client, which would otherwise ask once a second."""
     fake.events = [text_frame("execution_success", {"prompt_id": "p1"})]
     answers = iter([(200, {}), finished()])
-    fake.routes = {"/prompt": ACCEPTED, "/history/p1": lambda: next(answers)}
+    fake.routes = {"/prompt": ACCEPTED, "/history/p1": lambda: next(answers), "/queue": RUNNING}
     started = time.monotonic()
     ComfyClient(fake.url).run(WORKFLOW)
     assert time.monotonic() - started < 0.8

@@ -1,5 +1,6 @@
 """The commands that run tests and checks."""
 
+import os
 import subprocess
 import sys
 
@@ -56,6 +57,16 @@ def test_a_tier_without_its_folder_is_a_failure(tmp_path, monkeypatch):
 def test_the_summary_of_the_javascript_runner_is_read():
     text = "ok 1 - a\n# tests 6\n# suites 0\n# pass 3\n# fail 1\n# cancelled 1\n# skipped 1\n# todo 0\n"
     assert test.read_tap(text) == (3, 2, 1)
+
+
+@pytest.mark.parametrize("script", ["surface", "golden", "check", "test"])
+def test_a_host_that_cannot_be_had_is_one_sentence_in_every_command(tmp_path, script):
+    environment = os.environ | {"COMFYUI_PATH": str(tmp_path / "none"), "MAGREF_HOST_DIR": str(tmp_path)}
+    command = [sys.executable, ROOT / "scripts" / f"{script}.py"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"error: COMFYUI_PATH is {tmp_path / 'none'}, but that holds no ComfyUI")
+    assert "Traceback" not in ran.stderr
 
 
 def test_an_unknown_tier_is_told():

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -88,9 +89,21 @@ def test_uploads_go_to_a_folder_of_their_own_under_safe_names():
         }
         demo.upload_pictures(ComfyClient(fake.url), workflow, {"to m": demo.PICTURES / "cat.png"})
         body = fake.asked[0][2]
-    assert b'filename="to_m.png"' in body
+    assert b'filename="to_m_1.png"' in body
     assert b"magref_demo" in body
     assert json.loads(workflow["1"]["inputs"]["references"])[0]["file"] == "magref_demo/to_m.png"
+
+
+def test_names_that_look_alike_in_a_file_name_keep_their_own_pictures():
+    workflow = copy.deepcopy(WORKFLOW)
+    entries = [{"file": "x.png", "name": "a b"}, {"file": "y.png", "name": "a_b"}]
+    workflow["1"]["inputs"]["references"] = json.dumps(entries)
+    chosen = dict.fromkeys(("a b", "a_b"), demo.PICTURES / "cat.png")
+    with fake_comfyui() as fake:
+        fake.routes = {"/upload/image": (200, {"name": "any.png", "subfolder": "", "type": "input"})}
+        demo.upload_pictures(ComfyClient(fake.url), workflow, chosen)
+        sent = [re.search(rb'filename="([^"]+)"', body)[1] for _, _, body in fake.asked]
+    assert sent == [b"a_b_1.png", b"a_b_2.png"]
 
 
 def test_a_user_without_server_reads_one_sentence_and_no_traceback(flow):

@@ -208,13 +208,15 @@ def test_a_folder_without_comfyui_is_refused(monkeypatch, tmp_path):
         host.install()
 
 
-@pytest.mark.parametrize("version", ["0.29.9", "0.3.71", "0.9"])
+@pytest.mark.parametrize("version", ["0.29.9", "0.3.71", "0.9", "0.29", "0.29.99rc30", "v1"])
 def test_an_older_comfyui_is_refused(tmp_path, version):
     with pytest.raises(HostError, match=rf"is version {version}, but 0\.30\.0 or newer is needed: update it"):
         host_existing.check_comfyui(make_comfyui(tmp_path / "ComfyUI", version))
 
 
-@pytest.mark.parametrize("version", ["0.30.0", "0.30.1", "1.0.0"])
+@pytest.mark.parametrize(
+    "version", ["0.30.0", "0.30.1", "1.0.0", "0.30", "1", "0.30.0rc1", "0.30.0+local", "0.30.0.1"]
+)
 def test_a_new_enough_comfyui_is_taken(tmp_path, version):
     host_existing.check_comfyui(make_comfyui(tmp_path / "ComfyUI", version))
 

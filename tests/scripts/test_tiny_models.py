@@ -33,11 +33,23 @@ def test_no_key_is_given_twice():
         assert len(keys) == len(set(keys))
 
 
-@pytest.mark.parametrize("make", [tiny_models.tiny_dit, tiny_models.tiny_vae, tiny_models.tiny_clip_vision])
+@pytest.mark.parametrize(
+    "make",
+    [tiny_models.tiny_dit, tiny_models.tiny_vae, tiny_models.tiny_clip_vision, tiny_models.tiny_lora],
+)
 def test_a_seed_repeats_the_weights_and_another_changes_them(make):
     first, again, other = make(seed=7), make(seed=7), make(seed=8)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not any(torch.equal(first[key], other[key]) for key in first)
+
+
+def test_the_lora_fits_a_layer_of_the_tiny_transformer():
+    weights = tiny_models.tiny_lora()
+    (down,) = (key for key in weights if key.endswith(".lora_A.weight"))
+    up = down.replace("lora_A", "lora_B")
+    layer = tiny_models.tiny_dit()[down.replace("lora_A.", "").removeprefix("diffusion_model.")]
+    assert (weights[up] @ weights[down]).shape == layer.shape
+    assert set(weights) == {up, down}
 
 
 def test_the_tiny_tokenizer_spells_any_prompt():

@@ -11,14 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from scripts import demo, workflow_edit
 from scripts.comfy_client import PromptFailedError, PromptRejectedError, output_files
+from scripts.tiny_models import tiny_clip_vision, tiny_text_encoder
 
-
-@pytest.fixture
-def workflow(client):
-    found = workflow_edit.load_workflow(demo.WORKFLOW)
-    workflow_edit.set_where_present(found, demo.TINY_SIZES)
-    workflow_edit.fit_models(found, client.object_info())
-    return found
+SAVE_AGAIN = "open it in an image viewer and save it again as PNG or JPEG"
+COPY_THERE = "lies outside ComfyUI's input folder: copy it there and give its name in the folder"
 
 
 def inputs(workflow, class_type):
@@ -60,19 +56,48 @@ def pictures(server):
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
-        ("odd/empty.png", "odd/empty.png"),
-        ("odd/text.png", "odd/text.png"),
-        ("odd/truncated.png", "odd/truncated.png"),
-        ("odd/huge.png", "30000"),
-        ("odd/thin.png", "1 x 1000"),
-        ("odd/missing.png", "is not in ComfyUI's input folder"),
-        ("../secret.png", "outside ComfyUI's input folder"),
-        ("/etc/passwd", "outside ComfyUI's input folder"),
+        ("odd/empty.png", "the picture 'odd/empty.png' is empty (0 bytes): choose or export it again"),
+        ("odd/text.png", f"the picture 'odd/text.png' cannot be read (its format is unknown): {SAVE_AGAIN}"),
+        (
+            "odd/truncated.png",
+            "the picture 'odd/truncated.png' cannot be read (damaged: image file is truncated): "
+            + SAVE_AGAIN,
+        ),
+        ("odd/huge.png", "is 30000 x 2 pixels, but no side may be longer than 16384: scale it down"),
+        (
+            "odd/thin.png",
+            "1 x 1000 pixels is too thin for a cell of 240 x 144, it would be scaled to 0 x "
+            "144: crop it, or use a larger canvas or fewer references",
+        ),
+        (
+            "odd/missing.png",
+            "'odd/missing.png' is not in ComfyUI's input folder: upload it with Load Image, or correct the",
+        ),
+        ("../secret.png", f"the picture '../secret.png' {COPY_THERE}"),
+        ("/etc/passwd", f"the picture '/etc/passwd' {COPY_THERE}"),
     ],
 )
 def test_a_picture_that_cannot_serve_is_named(client, workflow, pictures, file, sentence):
     set_references(workflow, {"file": file, "name": "odd", "kind": "object"})
     assert sentence in answer(client, workflow)
+
+
+@pytest.fixture
+def leading_outside(server, tmp_path):
+    """A link in the input folder to a good picture elsewhere."""
+    shutil.copy(demo.PICTURES / "coffee.png", tmp_path / "private.png")
+    link = server.base / "input" / "link.png"
+    try:
+        link.symlink_to(tmp_path / "private.png")
+    except OSError:
+        pytest.skip("this system lets us make no symbolic links")
+    yield link
+    link.unlink()
+
+
+def test_a_link_that_leads_out_of_the_input_folder_is_not_followed(client, workflow, leading_outside):
+    set_references(workflow, {"file": leading_outside.name, "name": "odd", "kind": "object"})
+    assert f"the picture 'link.png' {COPY_THERE}" in answer(client, workflow)
 
 
 def test_unusual_kinds_of_picture_run(client, workflow, pictures):
@@ -84,10 +109,20 @@ def test_unusual_kinds_of_picture_run(client, workflow, pictures):
 @pytest.mark.parametrize(
     ("entries", "sentence"),
     [
-        ([], "no reference is given"),
-        ([{"file": "coffee.png", "name": ""}], "name"),
-        ([{"file": "coffee.png", "name": "a/b"}], "slash"),
-        ([{"file": "coffee.png", "name": "a"}, {"file": "cat.png", "name": "A"}], "names must differ"),
+        (
+            [],
+            "no reference is given, but at least one picture is needed: connect a picture to image_1, or",
+        ),
+        ([{"file": "coffee.png", "name": ""}], "a reference has an empty name: give every picture a name"),
+        (
+            [{"file": "coffee.png", "name": "a/b"}],
+            "the name 'a/b' holds a slash, a backslash or a control character: use letters, digits, spaces",
+        ),
+        (
+            [{"file": "coffee.png", "name": "a"}, {"file": "cat.png", "name": "A"}],
+            "two references are named 'a' and 'A', but names must differ by more than upper and lower case: "
+            "rename one of them",
+        ),
     ],
 )
 def test_references_that_cannot_be_told_apart_are_refused(client, workflow, entries, sentence):
@@ -98,16 +133,52 @@ def test_references_that_cannot_be_told_apart_are_refused(client, workflow, entr
 @pytest.mark.parametrize(
     ("class_type", "name", "value", "sentence"),
     [
-        ("MagrefBuildMaskedCanvas", "width", 250, "use 256 x 144"),
-        ("MagrefBuildMaskedCanvas", "height", 150, "use 240 x 144"),
-        ("MagrefApplyMaskedGuidance", "length", 16, "use 17"),
-        ("MagrefSampler", "steps", 0, "smaller than min"),
-        ("MagrefSampler", "shift", 0.0, "smaller than min"),
-        ("MagrefSampler", "start_at_step", 4, "nothing is left to do"),
-        ("MagrefBuildMaskedCanvas", "background", "white", "use #ffffff"),
-        ("MagrefBuildMaskedCanvas", "placements", "{", "JSON"),
-        ("MagrefDecodeVideo", "drop_frames", 400, "holds 17 frames"),
-        ("MagrefDecodeVideo", "tile_size", 32, "at least 64"),
+        (
+            "MagrefBuildMaskedCanvas",
+            "width",
+            250,
+            "250 x 144 pixels, but both sides must be multiples of 16: use 256 x 144",
+        ),
+        (
+            "MagrefBuildMaskedCanvas",
+            "height",
+            150,
+            "240 x 150 pixels, but both sides must be multiples of 16: use 240 x 144",
+        ),
+        (
+            "MagrefApplyMaskedGuidance",
+            "length",
+            16,
+            "16 frames, but the count must be a multiple of 4 plus 1: use 17",
+        ),
+        ("MagrefSampler", "steps", 0, "Value 0 smaller than min of 1 - steps"),
+        ("MagrefSampler", "shift", 0.0, "Value 0.0 smaller than min of 0.01 - shift"),
+        ("MagrefSampler", "start_at_step", 4, "so nothing is left to do: choose start_at_step below 4"),
+        (
+            "MagrefBuildMaskedCanvas",
+            "background",
+            "white",
+            "the background is 'white', but a colour as #rrggbb is needed: use #ffffff for white",
+        ),
+        (
+            "MagrefBuildMaskedCanvas",
+            "placements",
+            "{",
+            'column 2 (char 1)): write them like {"version": 1, "placements": [{"reference": "alice", "x":',
+        ),
+        (
+            "MagrefDecodeVideo",
+            "drop_frames",
+            400,
+            "the latent holds 17 frames and drop_frames is 400, so nothing would be left: generate at least "
+            "401 frames or drop fewer",
+        ),
+        (
+            "MagrefDecodeVideo",
+            "tile_size",
+            32,
+            "tile_size is 32 pixels, but a tile needs at least 64: use 64 or more, or 0 for no tiles",
+        ),
     ],
 )
 def test_a_value_that_cannot_be_is_answered_with_one_that_can(
@@ -168,12 +239,81 @@ def checkpoints(server):
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("truncated", "truncated"), ("t2v", "16"), ("nan", "not finite numbers"), ("vae", "VAE")],
+    [
+        ("truncated", "truncated.safetensors is cut off (100,000 of "),
+        ("truncated", " bytes): download it again"),
+        (
+            "t2v",
+            "t2v.safetensors is a Wan text-to-video model (16 input channels), but MAGREF needs 36 and an "
+            "image branch: choose a MAGREF checkpoint such as Wan2_1-Wan-I2V-MAGREF",
+        ),
+        (
+            "nan",
+            "nan.safetensors has weights that are not finite numbers, 1 at least (head.modulation): download "
+            "it again or choose another file",
+        ),
+        (
+            "vae",
+            "vae.safetensors is the Wan 2.1 VAE, but this node loads the MAGREF DiT: load it with Load VAE "
+            "and choose a MAGREF checkpoint such as Wan2_1-Wan-I2V-MAGREF",
+        ),
+    ],
 )
 def test_a_wrong_checkpoint_is_named_for_what_it_is(client, workflow, checkpoints, name, sentence):
     inputs(workflow, "MagrefDiTLoader")["model"] = checkpoints[name].name
     said = answer(client, workflow)
     assert sentence in said and "Traceback" not in said
+
+
+@pytest.fixture
+def put_model(server):
+    """Adds a model file for the length of a test; the server offers it at once."""
+    put = []
+
+    def put_file(folder, weights):
+        put.append(server.base / "models" / folder / "other.safetensors")
+        save_file(weights, put[-1], metadata={"format": "pt"})
+        return put[-1].name
+
+    yield put_file
+    for file in put:
+        file.unlink()
+
+
+def test_a_vae_of_another_family_is_named(client, workflow, put_model):
+    # ComfyUI takes a file with this key for the small autoencoder of Stable Diffusion.
+    weights = {"taesd_decoder.1.weight": torch.zeros(64, 4, 3, 3)}
+    inputs(workflow, "VAELoader")["vae_name"] = put_model("vae", weights)
+    said = answer(client, workflow)
+    assert "the VAE given is TAESD with 4 latent channels, but MAGREF needs the Wan 2.1 VAE with 16: " in said
+    assert said.endswith("choose wan_2.1_vae.safetensors in Load VAE")
+
+
+def test_comfyuis_own_stand_in_for_a_vae_is_named(client, workflow):
+    inputs(workflow, "VAELoader")["vae_name"] = "pixel_space"
+    assert "with 3 latent channels, but MAGREF needs the Wan 2.1 VAE with 16: choose wan_2.1_vae" in answer(
+        client, workflow
+    )
+
+
+def test_a_text_encoder_of_another_width_is_named(client, workflow, put_model):
+    name = put_model("text_encoders", tiny_text_encoder(width=64))
+    inputs(workflow, "CLIPLoader")["clip_name"] = name
+    said = answer(client, workflow)
+    assert "the prompt comes from a text encoder of width 64, but the model needs 4096: choose umt5" in said
+
+
+def test_a_clip_vision_model_of_another_width_is_named(client, workflow, put_model):
+    name = put_model("clip_vision", tiny_clip_vision(width=64))
+    inputs(workflow, "CLIPVisionLoader")["clip_name"] = name
+    said = answer(client, workflow)
+    assert "with 64 channels, but MAGREF needs ViT-H with 1280: choose clip_vision_h.safetensors" in said
+
+
+def test_a_socket_left_open_is_named_by_the_queue(client, workflow):
+    del inputs(workflow, "MagrefApplyMaskedGuidance")["clip_vision"]
+    said = answer(client, workflow)
+    assert "(MagrefApplyMaskedGuidance): Required input is missing - clip_vision" in said
 
 
 def test_errors_are_titled_by_what_they_are_and_not_by_a_path(client, workflow):

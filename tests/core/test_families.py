@@ -82,3 +82,5 @@ def test_kohya_loras_and_difference_loras_are_recognised():
 def test_a_plain_model_under_the_hosts_prefix_is_not_taken_for_a_lora():
     prefixed = {f"model.diffusion_model.{name}": shape for name, shape in good().items()}
     refuse_other_models(prefixed | good(), label="x")
+    with pytest.raises(CheckpointError, match="is a LoRA"):
+        refuse_other_models({f"{name}.diff": shape for name, shape in prefixed.items()}, label="x")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io, ui
@@ -18,9 +16,8 @@ from ..magref_core.segmentation.cutout import Segmenter, cut_out
 from ..magref_core.segmentation.given import GivenMask
 from ..magref_core.segmentation.grabcut import GrabCut
 from . import host
+from .notices import show_notices
 from .types import References
-
-logger = logging.getLogger(__name__)
 
 METHODS = ("auto", "transparency", "grabcut", "mask")
 THUMBNAIL = 192
@@ -79,6 +76,7 @@ class AutoMaskSubject(io.ComfyNode):
                 ),
             ],
             outputs=[References.Output(id="references", display_name="references")],
+            hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
 
@@ -96,10 +94,9 @@ class AutoMaskSubject(io.ComfyNode):
                 warnings += found
             result.append(reference)
             bar.update(1)
-        for warning in warnings:
-            logger.warning(warning)
-        shown = ui.PreviewImage(host.image_from_picture(_overview(result)), cls=cls).as_dict()
-        return io.NodeOutput(tuple(result), ui={**shown, "text": warnings})
+        show_notices(warnings, cls.hidden)
+        shown = ui.PreviewImage(host.image_from_picture(_overview(result)), cls=cls)
+        return io.NodeOutput(tuple(result), ui=shown)
 
 
 def choose(references: tuple[Reference, ...], subjects: str) -> set[str]:

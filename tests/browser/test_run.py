@@ -42,3 +42,20 @@ def test_the_run_button_gives_a_video_that_plays(page):
     graph_page.settle(page)
     assert overlaps(page) == []
     assert outside(page) == []
+
+
+def test_a_doubtful_cut_out_is_told_on_the_node(page):
+    open_template(page, "magref_multi_subject")
+    page.evaluate(SHRINK, {**SIZES, "method": "transparency"})
+    page.evaluate(
+        "() => { window.told = []; app.api.addEventListener('progress_text', e => told.push(e.detail)) }"
+    )
+    kind, report = graph_page.run(page)
+    assert kind == "execution_success", report
+    cut_out = page.evaluate("() => app.graph.nodes.find(n => n.type === 'MagrefAutoMaskSubject').id")
+    (told,) = page.evaluate("() => told")
+    assert str(told["nodeId"]) == str(cut_out)
+    assert "the picture of 'cat' has no transparency" in told["text"]
+    shown = """id => app.graph.nodes.find(node => node.id == id)
+        .widgets.some(widget => String(widget.value).includes('no transparency'))"""
+    page.wait_for_function(shown, arg=cut_out)

@@ -51,7 +51,7 @@ def references_of(
     It lays RGBA over white. Every other mode it converts to RGB, by which grey with alpha loses its alpha.
     """
     return [
-        _reference(f"{number} {name}", tensors[f"image.{name}"], table["images"][name]["mode"])
+        _reference(f"reference {number}", tensors[f"image.{name}"], table["images"][name]["mode"])
         for number, name in enumerate(names)
     ]
 

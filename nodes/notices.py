@@ -1,0 +1,25 @@
+"""Sentences for the user that are no errors: in the log, and on the node itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from server import PromptServer
+
+logger = logging.getLogger(__name__)
+
+
+def show_notices(sentences: Sequence[str], hidden: Any) -> None:
+    """Log each sentence, and write them on the node that runs.
+
+    Args:
+        sentences: may be none.
+        hidden: the node's hidden inputs, which say who it is; None outside a prompt.
+    """
+    for sentence in sentences:
+        logger.warning(sentence)
+    page = getattr(PromptServer, "instance", None)
+    if sentences and page is not None and hidden is not None:
+        page.send_progress_text("\n\n".join(sentences), hidden.unique_id)

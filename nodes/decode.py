@@ -7,7 +7,7 @@ from fractions import Fraction
 import comfy.utils
 from comfy_api.latest import InputImpl, Types, io
 
-from ..magref_core.errors import ShapeError
+from ..magref_core.errors import MagrefError, ShapeError
 from ..magref_core.latents import Tiling, decode_video
 from ..magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
 from . import host
@@ -86,6 +86,8 @@ class DecodeVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, vae, fps, drop_frames, tile_size, tile_frames) -> io.NodeOutput:
+        if fps <= 0:  # over a link, where the host does not look
+            raise MagrefError(f"fps is {fps:g}, but a video needs a rate above 0: use 15")
         host.check_vae(vae)
         latents = latent["samples"]
         check_latent(latents)

@@ -219,9 +219,11 @@ def step_range(sigmas: Tensor, start: int, end: int) -> Tensor:
     """The sigmas of steps `start` up to, but without, `end`.
 
     Raises:
-        MagrefError: no step is left.
+        MagrefError: no step is left, or the start is negative.
     """
     steps = len(sigmas) - 1
+    if start < 0:  # over a link, where the host does not look
+        raise MagrefError(f"start_at_step is {start}, but the first step is 0: use 0 or more")
     if start >= min(end, steps):
         raise MagrefError(
             f"sampling would start at step {start} and end at step {min(end, steps)} of {steps}, so nothing "

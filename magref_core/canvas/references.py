@@ -12,7 +12,7 @@ from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ..errors import MagrefError, ShapeError
@@ -30,17 +30,6 @@ _BROKEN_PICTURE = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, str
 
 _DRAWINGS = ("EPS", "WMF")
 """Formats that would start an interpreter of drawing commands."""
-
-_UPRIGHT: dict[int, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what sets the picture upright."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -162,10 +151,7 @@ def _decode(opened: BinaryIO, label: str) -> tuple[Tensor, Tensor | None]:
     if picture.format in _DRAWINGS:
         raise MagrefError(f"'{label}' is a drawing ({picture.format}), not a picture: save it as PNG")
     picture.load()
-    orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    rgba = _to_8_bit(picture, label)
-    if orientation in _UPRIGHT:
-        rgba = rgba.transpose(_UPRIGHT[orientation])
+    rgba = _to_8_bit(ImageOps.exif_transpose(picture), label)
     values = torch.as_tensor(np.array(rgba))  # (H, W, 3 or 4)
     if values.shape[2] == 3 or bool((values[..., 3] == 255).all()):
         return values[..., :3].contiguous(), None

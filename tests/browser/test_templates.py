@@ -34,10 +34,13 @@ def test_every_node_lies_in_its_group_and_covers_no_other(page, name):
 
 def test_the_template_browser_shows_every_thumbnail(page):
     browse_templates(page)
+    widths = {}
     for name in NAMES:
         picture = page.get_by_test_id(f"template-workflow-{name}").locator("img").first
         picture.wait_for()
-        page.wait_for_function("img => img.naturalWidth === 512", arg=picture.element_handle())
+        page.wait_for_function("img => img.complete", arg=picture.element_handle())
+        widths[name] = picture.evaluate("img => img.naturalWidth")
+    assert widths == dict.fromkeys(NAMES, 512)
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="hidden")
 

@@ -42,6 +42,11 @@ def test_tiles_come_as_near_to_the_whole_frame_as_the_hosts_own():
     assert 0 < ours <= 1.05 * hosts, "random weights see the whole frame, so tiles cannot be equal"
 
 
+def test_a_rate_of_nothing_that_came_over_a_link_is_refused():
+    with pytest.raises(ValueError, match=r"fps is 0, but a video needs a rate above 0: use 15"):
+        decode(latent(), fps=0.0)
+
+
 def test_a_video_without_a_frame_left_is_refused():
     with pytest.raises(ShapeError, match=r"holds 1 frames and drop_frames is 4.*at least 5 frames"):
         decode(latent(frames=1))

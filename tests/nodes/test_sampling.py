@@ -150,6 +150,11 @@ def test_a_range_without_a_step_is_refused(start, end):
         step_range(host_sigmas("unipc", 3, 3.0), start, end)
 
 
+def test_a_negative_start_that_came_over_a_link_is_refused():
+    with pytest.raises(MagrefError, match=r"start_at_step is -1, but the first step is 0: use 0 or more"):
+        step_range(host_sigmas("unipc", 3, 3.0), -1, 1000)
+
+
 def test_a_canvas_of_another_size_than_the_latent_is_refused():
     latent = {"samples": torch.zeros(1, 16, 3, 4, 6)}
     with pytest.raises(

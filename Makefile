@@ -3,7 +3,7 @@ PYTHON ?= python3
 DIR ?=
 ARGS ?=
 
-.PHONY: host demo test check fix golden bench
+.PHONY: host demo test check fix golden bench quality train-demo
 
 host:
 	$(PYTHON) scripts/host.py $(ARGS)
@@ -25,3 +25,9 @@ golden:
 
 bench:
 	$(PYTHON) scripts/bench.py $(ARGS)
+
+quality:
+	$(PYTHON) scripts/bench.py quality $(ARGS)
+
+train-demo:
+	$(PYTHON) scripts/train_demo.py $(ARGS)

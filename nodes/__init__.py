@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .canvas import BuildMaskedCanvas
 from .decode import DecodeVideo
+from .demo import DemoEncoders, register_bundle
 from .guidance import ApplyMaskedGuidance
 from .installation import is_loaded_already
 from .loaders import MagrefDiTLoader
@@ -15,6 +16,7 @@ from .segmentation import AutoMaskSubject
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     MagrefDiTLoader,
+    DemoEncoders,
     LoadReferences,
     AutoMaskSubject,
     BuildMaskedCanvas,
@@ -30,4 +32,7 @@ class MagrefExtension(ComfyExtension):
     """What the host asks for at start."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [] if is_loaded_already(NODES[0]) else list(NODES)
+        if is_loaded_already(NODES[0]):
+            return []
+        register_bundle()
+        return list(NODES)

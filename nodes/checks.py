@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..magref_core.dit.model import OWN_ENCODERS, RELEASED
 from ..magref_core.errors import MagrefError, ShapeError
 from ..magref_core.sizes import FRAME_STRIDE, LATENT_CHANNELS, PIXEL_STRIDE
 
@@ -64,11 +65,15 @@ def check_text_width(text: Tensor, diffusion_model: Any) -> None:
     Raises:
         MagrefError: the embedding is not as wide as the DiT expects.
     """
-    needed = getattr(diffusion_model, "text_dim", 4096)
+    needed = getattr(diffusion_model, "text_dim", RELEASED.text_dim)
     if text.shape[-1] != needed:
         raise MagrefError(
             f"the prompt comes from a text encoder of width {text.shape[-1]}, but the model needs {needed}: "
-            "choose umt5_xxl_fp8_e4m3fn_scaled.safetensors with type wan in Load CLIP"
+            + (
+                "choose umt5_xxl_fp8_e4m3fn_scaled.safetensors with type wan in Load CLIP"
+                if needed == RELEASED.text_dim
+                else f"use {OWN_ENCODERS}"
+            )
         )
 
 

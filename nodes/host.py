@@ -24,6 +24,9 @@ from ..magref_core.sizes import LATENT_CHANNELS
 CLIP_WIDTH = 1280
 """Channels of the image tokens that the DiT was trained with: CLIP ViT-H/14."""
 
+DEMO_MARK = "magref_demo"
+"""In the config of the small demo model's image encoder, which is narrower."""
+
 
 def picture_from_image(image: Tensor) -> tuple[Tensor, Tensor | None]:
     """IMAGE (1, H, W, 3 or 4) -> picture (H, W, 3) uint8 and alpha (H, W) uint8, 255 on the subject, or None.
@@ -98,10 +101,11 @@ def see_canvas(clip_vision: comfy.clip_vision.ClipVisionModel, canvas: Canvas) -
     stretched to the square, so no subject is cut off.
 
     Raises:
-        MagrefError: the encoder is not the one that MAGREF was trained with.
+        MagrefError: the encoder is not the one that MAGREF, or its small demo model, was trained with.
     """
     width = clip_vision.config.get("hidden_size")
-    if width != CLIP_WIDTH or clip_vision.model_type != "clip_vision_model":
+    fits = width == CLIP_WIDTH or DEMO_MARK in clip_vision.config
+    if not fits or clip_vision.model_type != "clip_vision_model":
         raise MagrefError(
             f"the CLIP vision model given is {clip_vision.model_type} with {width} channels, but MAGREF "
             f"needs ViT-H with {CLIP_WIDTH}: choose clip_vision_h.safetensors in Load CLIP Vision"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import folder_paths
@@ -11,6 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from ..magref_core.errors import MagrefError
+from .demo import check_shipped
 from .model import load_magref_dit
 
 FOLDER = "diffusion_models"
@@ -67,6 +68,7 @@ class MagrefDiTLoader(io.ComfyNode):
                 f"the precision is {precision!r}, which is unknown: choose one of {', '.join(PRECISIONS)}"
             )
         path = folder_paths.get_full_path_or_raise(FOLDER, model)
+        check_shipped(Path(path))
         return io.NodeOutput(load_magref_dit(path, dict(PRECISIONS[precision])))
 
 

@@ -178,7 +178,7 @@ def load_magref_dit(file: str, model_options: dict[str, Any] | None = None, disa
         metadata.update(shard_metadata or {})
     options = model_options or {}
     weights = _upstream(weights, metadata, convert=options.get("custom_operations") is None)
-    shape = _examined(weights, checkpoint.label)
+    shape = _examined(weights, metadata, checkpoint.label)
     num_weights = comfy.utils.calculate_parameters(weights)
     patcher = _build(shape, weights, options, disable_dynamic)
     # The host loads the model again through this when it needs another copy of it.
@@ -206,9 +206,10 @@ def _upstream(weights: dict[str, Tensor], metadata: dict[str, str], *, convert: 
     return weights
 
 
-def _examined(weights: dict[str, Tensor], label: str) -> DiTConfig:
+def _examined(weights: dict[str, Tensor], metadata: dict[str, str], label: str) -> DiTConfig:
     """Refuse what is not the DiT, and take out what it does not know."""
-    shape, fit = examine({name: tuple(weight.shape) for name, weight in weights.items()}, label=label)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    shape, fit = examine(shapes, label=label, metadata=metadata)
     check_finite(weights, label=label)
     if fit.unexpected:
         few = ", ".join(fit.unexpected[:3])

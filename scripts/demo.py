@@ -1,11 +1,18 @@
-"""From real photographs to an mp4, through a real ComfyUI.
+"""From pictures to an mp4, through a real ComfyUI.
 
 python scripts/demo.py
-    installs ComfyUI where it is missing, makes tiny random models (no GPU and no download of weights; the
-    video shows noise, the canvas is real), runs the multi-subject workflow and stops the server again
+    installs ComfyUI where it is missing and lets two drawn puppets act, with the small trained model that
+    comes with this pack: no GPU, no download of weights, seconds for the video
+
+python scripts/demo.py --image fox=workflows/pictures/puppet_fox_2.png
+    the same with another fox
+
+python scripts/demo.py --photographs
+    three photographs in the multi-subject workflow, with tiny random models: the canvas is real, the video
+    shows noise
 
 python scripts/demo.py --server http://127.0.0.1:8188 --image woman=ann.jpg --image cat=tom.png
-    does the same on your own running ComfyUI, with the models that the workflow names
+    the photographs' workflow on your own running ComfyUI, with the models that the workflow names
 """
 
 from __future__ import annotations
@@ -24,15 +31,17 @@ if __package__ in (None, ""):
 
 from scripts import ROOT, host, workflow_edit
 from scripts.comfy_client import ComfyClient, ComfyError, OutputFile, Progress, Workflow, output_files
+from scripts.demo_files import check_demo_files
 from scripts.host_install import HostError
 from scripts.host_server import PACK_NAME, Server
 
-WORKFLOW = ROOT / "workflows" / "api" / "magref_multi_subject.json"
+PUPPETS = ROOT / "workflows" / "api" / "magref_demo.json"
+PHOTOGRAPHS = ROOT / "workflows" / "api" / "magref_multi_subject.json"
 PICTURES = ROOT / "workflows" / "pictures"
 UPLOADS = "magref_demo"
 """The folder below the server's input for our uploads, so that they overwrite nobody else's pictures."""
 TINY_SIZES = {"width": 240, "height": 144, "length": 17, "steps": 4}
-"""Enough to see every step run on a CPU in a few seconds."""
+"""Enough to see every step run on a CPU in a few seconds, with tiny random models."""
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov")
 
 
@@ -69,7 +78,9 @@ def read_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--server", metavar="URL", help="use this running ComfyUI and its models")
-    parser.add_argument("--workflow", metavar="FILE", type=Path, default=WORKFLOW, help="API format")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--photographs", action="store_true", help="photographs in place of the puppets")
+    choice.add_argument("--workflow", metavar="FILE", type=Path, help="another workflow, in API format")
     parser.add_argument(
         "--image",
         metavar="NAME=PATH",
@@ -87,11 +98,19 @@ def read_arguments() -> argparse.Namespace:
     for name in (*TINY_SIZES, "seed"):
         parser.add_argument(f"--{name}", type=int, metavar="N")
     parser.add_argument(
-        "--models", metavar="DIR", type=Path, help="a `models` folder instead of tiny random models"
+        "--models", metavar="DIR", type=Path, help="a `models` folder of your own, for the photographs"
     )
     parser.add_argument("--gpu", action="store_true", help="let our own server use the GPU")
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="where the results go")
     return parser.parse_args()
+
+
+def chosen_workflow(arguments: argparse.Namespace) -> Path:
+    """As given; else the puppets, or the photographs where there are models for them."""
+    if arguments.workflow is not None:
+        return arguments.workflow
+    has_models = arguments.server is not None or arguments.models is not None
+    return PHOTOGRAPHS if arguments.photographs or has_models else PUPPETS
 
 
 def chosen_pictures(workflow: Workflow, assignments: list[str]) -> dict[str, Path]:
@@ -170,39 +189,72 @@ def save_results(client: ComfyClient, workflow: Workflow, outputs: list[OutputFi
 
 
 def shows_canvas(workflow: Workflow, node_id: str) -> bool:
-    """Whether a saving node is fed by the canvas node."""
-    link = workflow[node_id]["inputs"].get("images")
-    return isinstance(link, list) and workflow[link[0]]["class_type"] == "MagrefBuildMaskedCanvas"
+    """Whether a node is given the picture of the canvas, as it is or resized."""
+    inputs = workflow[node_id]["inputs"]
+    link = inputs.get("images", inputs.get("image"))
+    if not isinstance(link, list):
+        return False
+    return workflow[link[0]]["class_type"] == "MagrefBuildMaskedCanvas" or shows_canvas(workflow, link[0])
 
 
-def own_server(arguments: argparse.Namespace, base: Path) -> Server:
-    """A server of our own with the given models, or with tiny random ones in its base folder."""
+def own_server(arguments: argparse.Namespace, base: Path, *, is_demo: bool) -> Server:
+    """A server of our own with the given models, or in its base folder with tiny random ones.
+
+    The demo model needs none of them: it comes with the pack.
+    """
     found = host.install()
-    if arguments.models is None:
+    packs = {PACK_NAME: ROOT}
+    if not is_demo:
+        packs["tiny_loaders"] = ROOT / "scripts" / "tiny_loaders"
+    if arguments.models is not None and not arguments.models.is_dir():
+        raise HostError(
+            f"there is no folder {arguments.models}: give a folder laid out like ComfyUI's models"
+        )
+    if arguments.models is None and not is_demo:
         print("making tiny random models", flush=True)
         command = [found.python, ROOT / "scripts" / "tiny_models.py", base / "models"]
         if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
             raise HostError("the tiny models could not be made; the lines above say why")
-    elif not arguments.models.is_dir():
-        raise HostError(
-            f"there is no folder {arguments.models}: give a folder laid out like ComfyUI's models"
-        )
-    packs = {PACK_NAME: ROOT, "tiny_loaders": ROOT / "scripts" / "tiny_loaders"}
     return Server(found, base=base, models=arguments.models, packs=packs, cpu=not arguments.gpu)
+
+
+def change_values(workflow: Workflow, arguments: argparse.Namespace) -> None:
+    """Apply all that the command line says of the workflow's values; tiny models get a tiny video."""
+    has_models = arguments.server is not None or arguments.models is not None
+    if not has_models and not workflow_edit.runs_demo_model(workflow):
+        workflow_edit.set_where_present(workflow, TINY_SIZES)
+    sizes = {name: getattr(arguments, name) for name in (*TINY_SIZES, "seed")}
+    workflow_edit.set_everywhere(workflow, {name: size for name, size in sizes.items() if size is not None})
+    for assignment in arguments.set:
+        workflow_edit.set_input(workflow, assignment)
+
+
+def run_on_own_server(
+    arguments: argparse.Namespace, workflow: Workflow, chosen: dict[str, Path]
+) -> list[Path]:
+    """Start a server, run the workflow and stop the server again."""
+    is_demo = workflow_edit.runs_demo_model(workflow)
+    if is_demo:
+        check_demo_files()
+    base = Path(tempfile.mkdtemp(prefix="magref-demo-"))
+    try:
+        server = own_server(arguments, base, is_demo=is_demo)
+        print("starting ComfyUI", flush=True)
+        with server:
+            client = server.client()
+            check_server(client, workflow, may_replace_models=True)
+            upload_pictures(client, workflow, chosen)
+            return run_workflow(client, workflow, arguments.out)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def main() -> None:
     """Run the demo."""
     arguments = read_arguments()
     host.end_cleanly_on_terminate()
-    workflow = workflow_edit.load_workflow(arguments.workflow)
-    is_tiny = arguments.server is None and arguments.models is None
-    if is_tiny:
-        workflow_edit.set_where_present(workflow, TINY_SIZES)
-    sizes = {name: getattr(arguments, name) for name in (*TINY_SIZES, "seed")}
-    workflow_edit.set_everywhere(workflow, {name: size for name, size in sizes.items() if size is not None})
-    for assignment in arguments.set:
-        workflow_edit.set_input(workflow, assignment)
+    workflow = workflow_edit.load_workflow(chosen_workflow(arguments))
+    change_values(workflow, arguments)
     chosen = chosen_pictures(workflow, arguments.image)
     if arguments.server is not None:
         client = ComfyClient(arguments.server)
@@ -210,17 +262,7 @@ def main() -> None:
         upload_pictures(client, workflow, chosen)
         saved = run_workflow(client, workflow, arguments.out)
     else:
-        base = Path(tempfile.mkdtemp(prefix="magref-demo-"))
-        try:
-            server = own_server(arguments, base)
-            print("starting ComfyUI", flush=True)
-            with server:
-                client = server.client()
-                check_server(client, workflow, may_replace_models=True)
-                upload_pictures(client, workflow, chosen)
-                saved = run_workflow(client, workflow, arguments.out)
-        finally:
-            shutil.rmtree(base, ignore_errors=True)
+        saved = run_on_own_server(arguments, workflow, chosen)
     for file in saved:
         print(f"saved {file.resolve()}")
 

@@ -2,6 +2,7 @@
 
 python scripts/screenshots.py nodes       web/docs/img/<node_id>.png, one per node, for its help page
 python scripts/screenshots.py workflows   docs/img/workflow_<name>_{classic,nodes2}.png
+python scripts/screenshots.py workflows magref_demo   only this one; in the same way for nodes
 
 No model is needed: empty files stand in for them, and only the canvas is computed.
 """
@@ -14,7 +15,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scripts import ROOT, graph_page
+from scripts import ROOT, graph_page, workflow_edit
 from scripts.browser import find_or_install, launch_arguments
 from scripts.build_workflows import PICTURES, lay_out_models
 from scripts.graph_page import Area
@@ -152,13 +153,13 @@ def take(page: Page, area: Area, file: Path) -> None:
     )
 
 
-def take_nodes(browser: Browser, url: str) -> None:
-    """One picture of each node of ours, as it stands in the first workflow that has it."""
+def take_nodes(browser: Browser, url: str, names: Collection[str]) -> None:
+    """One picture of each node of ours, as it stands in the first workflow that has it, the demo's last."""
     page, taken = open_page(browser, url, nodes2=False), set[str]()
-    for workflow in shipped_workflows("workflows/api").values():
+    for workflow in sorted(shipped_workflows("workflows/api").values(), key=workflow_edit.runs_demo_model):
         for node_id, node in workflow.items():
             kind = node["class_type"]
-            if not kind.startswith(NODE_PREFIX) or kind in taken:
+            if not kind.startswith(NODE_PREFIX) or kind in taken or (names and kind not in names):
                 continue
             taken.add(kind)
             graph_page.show_workflow(page, workflow)
@@ -171,11 +172,13 @@ def take_nodes(browser: Browser, url: str) -> None:
     page.context.close()
 
 
-def take_workflows(browser: Browser, url: str) -> None:
+def take_workflows(browser: Browser, url: str, names: Collection[str]) -> None:
     """Two pictures of each shipped workflow: the classic canvas and Nodes 2.0."""
     for mode, nodes2 in (("classic", False), ("nodes2", True)):
         page = open_page(browser, url, nodes2=nodes2)
         for name, workflow in shipped_workflows("workflows").items():
+            if names and name not in names:
+                continue
             graph_page.show_workflow(page, workflow)
             compute_canvas(page)
             graph_page.look_at(page, graph_page.graph_area(page), scale=0.2)
@@ -197,13 +200,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", nargs="?", choices=("nodes", "workflows"), help="both if left out")
-    what = parser.parse_args().what
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of nodes or workflows; all if left out")
+    arguments = parser.parse_args()
+    what, names = arguments.what, arguments.names
     end_cleanly_on_terminate()
     with photo_studio(use_host_python()) as (url, browser):
         if what != "workflows":
-            take_nodes(browser, url)
+            take_nodes(browser, url, names)
         if what != "nodes":
-            take_workflows(browser, url)
+            take_workflows(browser, url, names)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ MODEL_FOLDERS = {
     "LoraLoaderModelOnly": "loras",
     "VAELoader": "vae",
 }
+DEMO_PREFIX = "magref_demo_"
+"""Of the files of the small demo model; they come with the pack, and fit each other and no others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +33,7 @@ class MissingModel:
     input: str
     file: str
     choices: tuple[str, ...]
+    """Files that could stand in; none for a file of the demo model, and never one of those for others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,7 +203,7 @@ def missing_models(workflow: Workflow, object_info: dict[str, Any]) -> list[Miss
             class_type=node["class_type"],
             input=name,
             file=value,
-            choices=tuple(choice for choice in choices if is_model_file(choice)),
+            choices=() if is_demo_file(value) else tuple(filter(is_ordinary_model_file, choices)),
         )
         for node_id, node in workflow.items()
         for name, value in node["inputs"].items()
@@ -215,6 +218,22 @@ def is_model_file(value: Any) -> bool:
     return isinstance(value, str) and value.lower().endswith(MODEL_SUFFIXES)
 
 
+def is_demo_file(value: Any) -> bool:
+    """Whether a value names a file of the demo model."""
+    return is_model_file(value) and value.startswith(DEMO_PREFIX)
+
+
+def is_ordinary_model_file(value: Any) -> bool:
+    """Whether a value names any other model file."""
+    return is_model_file(value) and not value.startswith(DEMO_PREFIX)
+
+
+def runs_demo_model(workflow: Workflow) -> bool:
+    """Whether all model files that the workflow names are those of the demo model."""
+    values = [value for node in workflow.values() for value in node["inputs"].values()]
+    return any(map(is_demo_file, values)) and not any(map(is_ordinary_model_file, values))
+
+
 def offered(node_info: dict[str, Any], name: str) -> Iterator[tuple[str, ...]]:
     """The list of choices of an input, if it has one; the host writes it in two ways."""
     for group in ("required", "optional"):
@@ -227,6 +246,8 @@ def offered(node_info: dict[str, Any], name: str) -> Iterator[tuple[str, ...]]:
 
 def fit_models(workflow: Workflow, object_info: dict[str, Any]) -> list[MissingModel]:
     """Where the server has exactly one file for a loader, use that one; returns what was replaced.
+
+    Files of the demo model stand in for nothing, and nothing for them.
 
     Raises:
         ComfyError: some loader has no file to choose from, or several.
@@ -243,6 +264,12 @@ def describe_missing(missing: list[MissingModel]) -> str:
     """One line per model file: which, where it goes, what is there instead."""
     lines = ["the server lacks model files that the workflow names:"]
     for model in missing:
+        if is_demo_file(model.file):
+            lines.append(
+                f"  {model.file}: restore the folder models/demo of ComfyUI-MAGREF, for instance by "
+                "installing the pack again"
+            )
+            continue
         folder = MODEL_FOLDERS.get(model.class_type)
         where = f"put it into ComfyUI/models/{folder}" if folder else f"it belongs to {model.class_type}"
         there = ", ".join(model.choices) or "nothing"

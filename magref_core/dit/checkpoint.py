@@ -9,7 +9,7 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ INDEX_SUFFIX = ".index.json"
 MAX_HEADER = 100_000_000
 """Bytes of the longest header that safetensors reads; more is the start of something else."""
 
+TEXT_LEN_KEY = "text_len"
+"""Metadata: rows of text that a model was trained with, where they are not the 512 of the release."""
+
 SMALL_WEIGHT = 2**19
 """`check_finite` looks at tensors of up to so many elements."""
 
@@ -63,6 +66,8 @@ class Checkpoint:
     """One safetensors file, or all shards."""
     shapes: dict[str, tuple[int, ...]]
     """Name as in the files -> shape."""
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    """Free text in the headers; of ours, only `TEXT_LEN_KEY` is read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,11 +95,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     files = _shards(path) if path.name.endswith(INDEX_SUFFIX) else (path,)
     shapes: dict[str, tuple[int, ...]] = {}
+    metadata: dict[str, str] = {}
     for file in files:
-        shapes |= _header(file)
+        file_shapes, file_metadata = _header(file)
+        shapes |= file_shapes
+        metadata |= file_metadata
     if not shapes:
         raise CheckpointError(f"{path.name} holds no weights: download it again")
-    return Checkpoint(label=path.name, files=files, shapes=shapes)
+    return Checkpoint(label=path.name, files=files, shapes=shapes, metadata=metadata)
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
@@ -127,12 +135,13 @@ def _shards(index: Path) -> tuple[Path, ...]:
     return files
 
 
-def _header(file: Path) -> dict[str, tuple[int, ...]]:
+def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
     if not file.is_file():
         raise CheckpointError(f"{file.name} does not exist: choose another file")
     try:
         with _open(file) as weights:
-            return {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+            shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+            return shapes, weights.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_diagnosis(file)) from error
 
@@ -174,7 +183,7 @@ def _needed_size(header: bytes, length: int) -> int | None:
     return 8 + length + max(ends, default=0)
 
 
-def infer_config(shapes: Shapes, *, label: str) -> DiTConfig:
+def infer_config(shapes: Shapes, *, label: str, metadata: Mapping[str, str] | None = None) -> DiTConfig:
     """Read the shape of the model off its weights.
 
     Biases, norms and tables are asked rather than matrices, which a quantised file may hold packed.
@@ -182,12 +191,14 @@ def infer_config(shapes: Shapes, *, label: str) -> DiTConfig:
     Args:
         shapes: upstream names and shapes.
         label: how messages call the file.
+        metadata: of the file; tells `text_len`, which no weight does.
 
     Returns:
         The config.
 
     Raises:
-        CheckpointError: a weight that tells the shape is missing, or the shape is none of a Wan model.
+        CheckpointError: the metadata are broken, a weight that tells the shape is missing, or the shape is
+            none of a Wan model.
     """
     size = partial(size_of, shapes=shapes, label=label)
     dim = size("head.modulation", 2)
@@ -203,9 +214,16 @@ def infer_config(shapes: Shapes, *, label: str) -> DiTConfig:
         raise CheckpointError(
             f"{label} has {dim} channels, but Wan models have a multiple of {HEAD_DIM}: choose another file"
         )
-    for name, field in (("text_embedding.0.weight", "text_dim"), ("time_embedding.0.weight", "freq_dim")):
+    for name, key in (("text_embedding.0.weight", "text_dim"), ("time_embedding.0.weight", "freq_dim")):
         if name in shapes and not _is_quantised(name, shapes):
-            config[field] = size(name, 1)
+            config[key] = size(name, 1)
+    if (text_len := (metadata or {}).get(TEXT_LEN_KEY)) is not None:
+        if not text_len.isdecimal():
+            raise CheckpointError(
+                f"{label} says that its {TEXT_LEN_KEY} is '{text_len}', but a whole number is needed: "
+                "download it again"
+            )
+        config["text_len"] = int(text_len)
     return DiTConfig(num_heads=dim // HEAD_DIM, **config)
 
 
@@ -248,12 +266,15 @@ def check_fit(fit: Fit, *, label: str) -> None:
         )
 
 
-def examine(shapes: Shapes, *, label: str) -> tuple[DiTConfig, Fit]:
+def examine(
+    shapes: Shapes, *, label: str, metadata: Mapping[str, str] | None = None
+) -> tuple[DiTConfig, Fit]:
     """All checks that need no weight, in the order in which their messages help most.
 
     Args:
         shapes: upstream names and shapes.
         label: how messages call the file.
+        metadata: as for `infer_config`.
 
     Returns:
         The config, and how the weights fit it (nothing missing, nothing of the wrong shape).
@@ -262,7 +283,7 @@ def examine(shapes: Shapes, *, label: str) -> tuple[DiTConfig, Fit]:
         CheckpointError: another kind of file, or weights missing or of the wrong shape.
     """
     refuse_other_models(shapes, label=label)
-    config = infer_config(shapes, label=label)
+    config = infer_config(shapes, label=label, metadata=metadata)
     fit = compare_weights(shapes, config)
     check_fit(fit, label=label)
     return config, fit
@@ -317,7 +338,7 @@ def load_dit(path: Path, backend: Backend | None = None) -> MagrefDiT:
         raise CheckpointError(
             f"{path.name} is quantised with scales: load it in ComfyUI, or choose a bf16 file"
         )
-    config, fit = examine(shapes, label=checkpoint.label)
+    config, fit = examine(shapes, label=checkpoint.label, metadata=checkpoint.metadata)
     backend = Backend() if backend is None else backend
     model = MagrefDiT(config, replace(backend, device="meta"))
     dtypes = {name: value.dtype for name, value in model.state_dict().items()}

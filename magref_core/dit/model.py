@@ -22,6 +22,9 @@ from .rope import THETA, RopeEmbedder, axis_dims, float64_device, grid_positions
 
 logger = logging.getLogger(__name__)
 
+RELEASED = DiTConfig()
+OWN_ENCODERS = "the encoders that belong to it, such as those of MAGREF Demo Encoders for the demo model"
+
 
 class MagrefDiT(nn.Module):
     """Velocity of the video latents, given noise, masked guidance, prompt and what CLIP sees of the canvas.
@@ -255,13 +258,18 @@ class MagrefDiT(nn.Module):
         if context.shape[-1] != config.text_dim:
             raise ShapeError(
                 f"the prompt is {context.shape[-1]} channels wide, but the model takes {config.text_dim}: "
-                "use the text encoder umt5-xxl"
+                "use "
+                + ("the text encoder umt5-xxl" if config.text_dim == RELEASED.text_dim else OWN_ENCODERS)
             )
         if clip_fea is not None and clip_fea.shape[-1] != config.clip_dim:
             raise ShapeError(
                 f"the image tokens are {clip_fea.shape[-1]} channels wide, but the model takes "
-                f"{config.clip_dim}: "
-                "use the CLIP vision model ViT-H (clip_vision_h)"
+                f"{config.clip_dim}: use "
+                + (
+                    "the CLIP vision model ViT-H (clip_vision_h)"
+                    if config.clip_dim == RELEASED.clip_dim
+                    else OWN_ENCODERS
+                )
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.workflow_specs import multi_subject, native_sampler, native_unet, single_subject
+from scripts.workflow_specs import demo, multi_subject, native_sampler, native_unet, single_subject
 from scripts.workflow_specs.spec import Workflow
 
 WORKFLOWS: tuple[Workflow, ...] = (
@@ -10,4 +10,5 @@ WORKFLOWS: tuple[Workflow, ...] = (
     multi_subject.WORKFLOW,
     native_sampler.WORKFLOW,
     native_unet.WORKFLOW,
+    demo.WORKFLOW,
 )

@@ -26,6 +26,12 @@ LORA = ModelFile(
     path="Wan2.1-Fun-14B-InP-MPS.safetensors",
 )
 
+DEMO_DIT = "magref_demo_dit.safetensors"
+DEMO_TEXT_ENCODER = "magref_demo_umt5.safetensors"
+DEMO_VAE = "magref_demo_vae.safetensors"
+DEMO_CLIP_VISION = "magref_demo_clip_vision.safetensors"
+"""These come with the pack, in models/demo."""
+
 Reference = dict[str, str]
 """An entry of MAGREF Load References."""
 
@@ -33,3 +39,7 @@ WOMAN: Reference = {"name": "woman", "kind": "person", "file": "astronaut.png"}
 CAT: Reference = {"name": "cat", "kind": "object", "file": "cat.png"}
 CUP: Reference = {"name": "cup", "kind": "object", "file": "coffee.png"}
 TABLE: Reference = {"name": "table", "kind": "background", "file": "coffee.png"}
+
+ROBOT: Reference = {"name": "robot", "kind": "person", "file": "puppet_robot.png"}
+FOX: Reference = {"name": "fox", "kind": "object", "file": "puppet_fox.png"}
+BEACH: Reference = {"name": "beach", "kind": "background", "file": "place_beach.png"}

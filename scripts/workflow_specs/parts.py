@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from scripts.workflow_specs.files import CLIP_VISION, DIT, TEXT_ENCODER, VAE, Reference
-from scripts.workflow_specs.spec import Box, Group, Link, Node, note
+from scripts.workflow_specs.spec import Box, Colours, Group, Link, Node, note
 
 GREEN, RED = ("#232", "#353"), ("#322", "#533")
 
@@ -134,21 +135,8 @@ def cut_out_references(*references: Reference) -> Group:
 def canvas(source: str, *, mask_shape: str = "rectangle") -> Group:
     """Step 3: the canvas of the references of node `source`, and a way to compute it alone."""
     nodes = (
-        Node(
-            key="canvas",
-            type="MagrefBuildMaskedCanvas",
-            box=(0, 0, 400, 500),
-            values={"mask_shape": mask_shape},
-            links={"references": (source, "references")},
-        ),
-        Node(
-            key="save canvas",
-            type="SaveImage",
-            title="Save Canvas",
-            box=(430, 0, 350, 302),
-            values={"filename_prefix": "magref_canvas"},
-            links={"images": ("canvas", "image")},
-        ),
+        canvas_node(source, {"mask_shape": mask_shape}),
+        save_canvas(("canvas", "image"), (430, 0, 350, 302)),
         note(
             "canvas note",
             "Look before you wait",
@@ -161,23 +149,35 @@ def canvas(source: str, *, mask_shape: str = "rectangle") -> Group:
     return Group(number=3, title="Canvas", nodes=nodes)
 
 
+def canvas_node(source: str, values: dict[str, Any]) -> Node:
+    """MAGREF Build Masked Canvas on the references of node `source`."""
+    return Node(
+        key="canvas",
+        type="MagrefBuildMaskedCanvas",
+        box=(0, 0, 400, 500),
+        values=values,
+        links={"references": (source, "references")},
+    )
+
+
+def save_canvas(image: Link, box: Box) -> Node:
+    """The picture of the canvas as a file."""
+    return Node(
+        key="save canvas",
+        type="SaveImage",
+        title="Save Canvas",
+        box=box,
+        values={"filename_prefix": "magref_canvas"},
+        links={"images": image},
+    )
+
+
 def prompt(text: str, hint: str) -> Group:
     """Step 4: what happens, and the canvas beside it."""
     nodes = (
         text_node("prompt", "Prompt", (0, 0, 400, 210), text, GREEN),
         text_node("negative", "Negative Prompt", (0, 260, 400, 240), NEGATIVE, RED),
-        Node(
-            key="guidance",
-            type="MagrefApplyMaskedGuidance",
-            box=(430, 0, 350, 170),
-            links={
-                "positive": ("prompt", "CONDITIONING"),
-                "negative": ("negative", "CONDITIONING"),
-                "vae": ("vae", "VAE"),
-                "clip_vision": ("clip vision", "CLIP_VISION"),
-                "canvas": ("canvas", "canvas"),
-            },
-        ),
+        guidance_node({}, clip_vision=("clip vision", "CLIP_VISION")),
         note(
             "prompt note",
             "Prompt and length",
@@ -190,7 +190,26 @@ def prompt(text: str, hint: str) -> Group:
     return Group(number=4, title="Prompt", nodes=nodes)
 
 
-def text_node(key: str, title: str, box: Box, text: str, colours: tuple[str, str]) -> Node:
+def guidance_node(values: dict[str, Any], *, clip_vision: Link) -> Node:
+    """MAGREF Apply Masked Guidance."""
+    return Node(
+        key="guidance",
+        type="MagrefApplyMaskedGuidance",
+        box=(430, 0, 350, 170),
+        values=values,
+        links={
+            "positive": ("prompt", "CONDITIONING"),
+            "negative": ("negative", "CONDITIONING"),
+            "vae": ("vae", "VAE"),
+            "clip_vision": clip_vision,
+            "canvas": ("canvas", "canvas"),
+        },
+    )
+
+
+def text_node(
+    key: str, title: str, box: Box, text: str, colours: Colours, *, clip: Link = ("clip", "CLIP")
+) -> Node:
     """A prompt."""
     return Node(
         key=key,
@@ -198,18 +217,28 @@ def text_node(key: str, title: str, box: Box, text: str, colours: tuple[str, str
         title=title,
         box=box,
         values={"text": text},
-        links={"clip": ("clip", "CLIP")},
+        links={"clip": clip},
         colours=colours,
     )
 
 
 def official_sampling(model: Link) -> Group:
     """Step 5: MAGREF Sampler with the values of the official program."""
+    return sampling(
+        model,
+        {},
+        "These are the values of the official program: **unipc**, **40** steps, guidance **5**, shift **3**.",
+        "For a quick look take 20 steps and 49 frames.",
+    )
+
+
+def sampling(model: Link, values: dict[str, Any], *hints: str) -> Group:
+    """Step 5: MAGREF Sampler."""
     sampler = Node(
         key="sampler",
         type="MagrefSampler",
         box=(0, 0, 400, 340),
-        values={"seed": 3407},
+        values={"seed": 3407, **values},
         links={
             "model": model,
             "positive": ("guidance", "positive"),
@@ -217,32 +246,37 @@ def official_sampling(model: Link) -> Group:
             "latent": ("guidance", "latent"),
         },
     )
-    hint = note(
-        "sampler note",
-        "Sampling",
-        (480, 0, 300, 150),
-        "These are the values of the official program: **unipc**, **40** steps, guidance **5**, shift **3**.",
-        "For a quick look take 20 steps and 49 frames.",
-    )
+    hint = note("sampler note", "Sampling", (480, 0, 300, 150), *hints)
     return Group(number=5, title="Sample", nodes=(sampler, hint))
 
 
 def video(latent: Link, *, turn: int = 450) -> Group:
     """Step 6: frames and the mp4; `turn` is the x in the column at which the latent's link comes down."""
     nodes = (
-        Node(
-            key="decode",
-            type="MagrefDecodeVideo",
-            box=(0, 0, 300, 180),
-            links={"latent": latent, "vae": ("vae", "VAE")},
-            via={"latent": ((2, turn), (2, 10)), "vae": ((1, -20), (2, -20))},
-        ),
-        Node(
-            key="save video",
-            type="SaveVideo",
-            box=(330, 0, 450, 126),
-            values={"filename_prefix": "video/magref"},
-            links={"video": ("decode", "video")},
-        ),
+        decode_node(latent, {}, turn=turn),
+        save_video(("decode", "video"), "video/magref", (330, 0, 450, 126)),
     )
     return Group(number=6, title="Video", nodes=nodes)
+
+
+def decode_node(latent: Link, values: dict[str, Any], *, turn: int = 450) -> Node:
+    """MAGREF Decode Video; `turn` as for `video`."""
+    return Node(
+        key="decode",
+        type="MagrefDecodeVideo",
+        box=(0, 0, 300, 180),
+        values=values,
+        links={"latent": latent, "vae": ("vae", "VAE")},
+        via={"latent": ((2, turn), (2, 10)), "vae": ((1, -20), (2, -20))},
+    )
+
+
+def save_video(video: Link, prefix: str, box: Box) -> Node:
+    """The mp4."""
+    return Node(
+        key="save video",
+        type="SaveVideo",
+        box=box,
+        values={"filename_prefix": prefix},
+        links={"video": video},
+    )

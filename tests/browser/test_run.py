@@ -44,6 +44,18 @@ def test_the_run_button_gives_a_video_that_plays(page):
     assert outside(page) == []
 
 
+def test_the_demo_runs_as_it_is_shipped(page):
+    open_template(page, "magref_demo")
+    kind, report = graph_page.run(page)
+    assert kind == "execution_success", report
+    page.wait_for_function("() => document.querySelector('video')?.readyState >= 2", timeout=60_000)
+    assert page.evaluate(PLAYED) == [approx(16 / 8, abs=0.02), 576, 384, None]
+    assert page.evaluate(RED_NODES) == []
+    graph_page.settle(page)
+    assert overlaps(page) == []
+    assert outside(page) == []
+
+
 def test_a_doubtful_cut_out_is_told_on_the_node(page):
     open_template(page, "magref_multi_subject")
     page.evaluate(SHRINK, {**SIZES, "method": "transparency"})

@@ -353,3 +353,16 @@ def test_shards_that_are_no_safetensors_files_are_refused(tmp_path):
     )
     with pytest.raises(CheckpointError, match=sentence):
         read_checkpoint(index)
+
+
+def test_the_rows_of_text_are_told_by_the_metadata(tmp_path, weights):
+    save_file(weights, tmp_path / "short.safetensors", metadata={"text_len": "32"})
+    checkpoint = read_checkpoint(tmp_path / "short.safetensors")
+    assert checkpoint.metadata == {"text_len": "32"}
+    assert load_dit(tmp_path / "short.safetensors").config.text_len == 32
+
+
+def test_metadata_that_tell_no_number_of_rows_are_refused(tmp_path, weights):
+    save_file(weights, tmp_path / "broken.safetensors", metadata={"text_len": "many"})
+    with pytest.raises(CheckpointError, match="its text_len is 'many', but a whole number is needed"):
+        load_dit(tmp_path / "broken.safetensors")

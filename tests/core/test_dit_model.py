@@ -164,13 +164,39 @@ def test_unpatchify_puts_row_column_and_channel_of_a_patch_where_they_belong(mod
     ("name", "shape", "message"),
     [
         ("x", (1, 16, 1, 2, 2), r"16 channels, but takes 36: 16 of noise and 20 of masked guidance"),
-        ("context", (1, 5, 10), r"10 channels wide, but the model takes 16: use the text encoder umt5-xxl"),
-        ("clip_fea", (1, 4, 7), r"7 channels wide, but the model takes 12: use the CLIP vision model ViT-H"),
+        (
+            "context",
+            (1, 5, 10),
+            r"10 channels wide, but the model takes 16: use the encoders that belong to it",
+        ),
+        (
+            "clip_fea",
+            (1, 4, 7),
+            r"7 channels wide, but the model takes 12: use the encoders that belong to it",
+        ),
     ],
 )
 def test_inputs_of_other_models_are_refused_with_the_remedy(model, inputs, name, shape, message):
     with pytest.raises(ShapeError, match=message):
         model(**inputs | {name: torch.zeros(shape)})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("context", "takes 4096: use the text encoder umt5-xxl"),
+        ("clip_fea", "takes 1280: use the CLIP vision model ViT-H"),
+    ],
+)
+def test_the_released_model_asks_for_the_released_encoders(name, message):
+    config = DiTConfig(dim=128, num_heads=1, ffn_dim=8, num_layers=1)
+    inputs = {
+        "x": torch.zeros(1, 36, 1, 2, 2),
+        "timestep": torch.zeros(1),
+        "context": torch.zeros(1, 5, 4096),
+    }
+    with pytest.raises(ShapeError, match=message):
+        MagrefDiT(config)(**inputs | {name: torch.zeros(1, 5, 128)})
 
 
 @torch.no_grad()

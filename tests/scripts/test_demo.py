@@ -1,4 +1,6 @@
+import argparse
 import copy
+import hashlib
 import json
 import re
 import shutil
@@ -9,6 +11,7 @@ import pytest
 
 from scripts import ROOT, demo, workflow_edit
 from scripts.comfy_client import ComfyClient, ComfyError, OutputFile, Progress
+from scripts.demo_files import check_demo_files
 from tests.scripts.fake_comfyui import fake_comfyui
 
 WORKFLOW = {
@@ -53,8 +56,101 @@ def test_video_and_canvas_get_their_names_and_others_keep_theirs(tmp_path):
     ]
 
 
-def test_the_shipped_pictures_serve_the_shipped_workflow():
-    workflow = workflow_edit.load_workflow(demo.WORKFLOW)
+def test_an_enlarged_canvas_is_still_the_canvas(tmp_path):
+    workflow = {
+        "1": {"class_type": "MagrefBuildMaskedCanvas", "inputs": {}},
+        "2": {"class_type": "ImageScaleBy", "inputs": {"image": ["1", 1]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}},
+        "4": {"class_type": "LoadImage", "inputs": {"image": "cat.png"}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
+    }
+    assert demo.shows_canvas(workflow, "3") and not demo.shows_canvas(workflow, "5")
+    workflow = workflow_edit.load_workflow(demo.PUPPETS)
+    kinds = {node_id: node["class_type"] for node_id, node in workflow.items()}
+    (canvas,) = (node_id for node_id, kind in kinds.items() if kind == "SaveImage")
+    assert demo.shows_canvas(workflow, canvas)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, demo.PUPPETS),
+        ({"photographs": True}, demo.PHOTOGRAPHS),
+        ({"server": "http://127.0.0.1:8188"}, demo.PHOTOGRAPHS),
+        ({"models": demo.PICTURES}, demo.PHOTOGRAPHS),
+        ({"workflow": demo.PUPPETS, "server": "http://127.0.0.1:8188"}, demo.PUPPETS),
+    ],
+)
+def test_puppets_act_unless_photographs_or_models_for_them_are_given(given, expected):
+    arguments = {"workflow": None, "photographs": False, "server": None, "models": None} | given
+    assert demo.chosen_workflow(argparse.Namespace(**arguments)) == expected
+
+
+def test_photographs_and_another_workflow_exclude_each_other(flow):
+    ran = run_demo("--photographs", "--workflow", flow)
+    assert ran.returncode == 2 and "not allowed with argument" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "server", "expected"),
+    [
+        (demo.PUPPETS, None, (96, 17, 20)),
+        (demo.PHOTOGRAPHS, None, (240, 17, 4)),
+        (demo.PHOTOGRAPHS, "http://127.0.0.1:8188", (832, 81, 40)),
+    ],
+)
+def test_only_tiny_random_models_get_a_tiny_video(file, server, expected):
+    workflow = workflow_edit.load_workflow(file)
+    sizes = dict.fromkeys((*demo.TINY_SIZES, "seed"))
+    demo.change_values(workflow, argparse.Namespace(server=server, models=None, set=[], **sizes))
+    inputs = {name: value for node in workflow.values() for name, value in node["inputs"].items()}
+    assert (inputs["width"], inputs["length"], inputs["steps"]) == expected
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A folder of demo files with its list of hashes."""
+    file = tmp_path / "vae" / "magref_demo_vae.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"weights")
+    hashes = {"vae/magref_demo_vae.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    (tmp_path / "hashes.json").write_text(json.dumps(hashes))
+    return tmp_path
+
+
+def test_a_whole_demo_model_passes(bundle):
+    check_demo_files(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("hashes.json", None, r"hashes\.json, is missing: restore the folder models/demo"),
+        ("hashes.json", "{", r"hashes\.json, cannot be read: restore"),
+        ("hashes.json", "[1]", r"hashes\.json, cannot be read: restore"),
+        ("vae/magref_demo_vae.safetensors", None, r"vae\.safetensors is missing: restore the folder"),
+        ("vae/magref_demo_vae.safetensors", "other", r"is not the one that was shipped \(its SHA-256"),
+    ],
+)
+def test_a_demo_model_that_is_not_whole_is_told(bundle, name, content, message):
+    (bundle / name).unlink()
+    if content is not None:
+        (bundle / name).write_text(content)
+    with pytest.raises(ComfyError, match=message):
+        check_demo_files(bundle)
+
+
+def test_a_demo_model_that_is_not_whole_is_told_before_a_host_is_looked_for(bundle, monkeypatch):
+    (bundle / "hashes.json").unlink()
+    monkeypatch.setattr(demo, "check_demo_files", lambda: check_demo_files(bundle))
+    monkeypatch.setattr(demo, "own_server", lambda *_, **__: pytest.fail("a server was started"))
+    with pytest.raises(ComfyError, match="is missing"):
+        demo.run_on_own_server(argparse.Namespace(), workflow_edit.load_workflow(demo.PUPPETS), {})
+
+
+@pytest.mark.parametrize("file", [demo.PUPPETS, demo.PHOTOGRAPHS], ids=lambda file: file.stem)
+def test_the_shipped_pictures_serve_the_shipped_workflow(file):
+    workflow = workflow_edit.load_workflow(file)
     chosen = demo.chosen_pictures(workflow, [])
     assert set(chosen) == {picture.name for picture in workflow_edit.pictures(workflow)}
     assert len(chosen) >= 3

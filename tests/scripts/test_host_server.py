@@ -120,3 +120,13 @@ def test_a_given_base_folder_is_kept_without_our_links(make_server, tmp_path):
         (server.base / "output" / "result.txt").write_text("result")
     assert (tmp_path / "base" / "output" / "result.txt").exists()
     assert list((tmp_path / "base" / "custom_nodes").iterdir()) == []
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_asleep_unless_the_user_chose_otherwise(make_server, monkeypatch, chosen, expected):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    told = "import os\nprint('policy', os.environ['OMP_WAIT_POLICY'], flush=True)\n"
+    with make_server(told + ANSWERING) as server:
+        assert f"policy {expected}" in server.log()

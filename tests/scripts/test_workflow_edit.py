@@ -148,6 +148,43 @@ def test_of_several_files_none_is_guessed(workflow):
     assert workflow == WORKFLOW
 
 
+def test_files_of_the_demo_model_stand_in_for_nothing(workflow):
+    info = server_with(
+        vaes=["tiny.safetensors", "magref_demo_vae.safetensors"], models=["magref_demo_dit.safetensors"]
+    )
+    workflow["7"]["inputs"]["model"] = "magref.safetensors"
+    with pytest.raises(ComfyError, match=r"magref\.safetensors: put it into .* \(there: nothing\)"):
+        workflow_edit.fit_models(workflow, info)
+    info["MagrefDiTLoader"]["input"]["required"]["model"][1]["options"].append("random.safetensors")
+    replaced = workflow_edit.fit_models(workflow, info)
+    assert [model.choices for model in replaced] == [("tiny.safetensors",), ("random.safetensors",)]
+    assert workflow["6"]["inputs"]["vae_name"] == "tiny.safetensors"
+
+
+def test_nothing_stands_in_for_a_file_of_the_demo_model(workflow):
+    workflow["6"]["inputs"]["vae_name"] = "magref_demo_vae.safetensors"
+    info = server_with(vaes=["tiny.safetensors"], models=["magref.safetensors"])
+    with pytest.raises(
+        ComfyError, match=r"magref_demo_vae\.safetensors: restore the folder models/demo of ComfyUI-MAGREF"
+    ):
+        workflow_edit.fit_models(workflow, info)
+    assert workflow["6"]["inputs"]["vae_name"] == "magref_demo_vae.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("vae", "model", "expected"),
+    [
+        ("magref_demo_vae.safetensors", "magref_demo_dit.safetensors", True),
+        ("wan_2.1_vae.safetensors", "magref_demo_dit.safetensors", False),
+        ("wan_2.1_vae.safetensors", "magref.safetensors", False),
+        ("pixel_space", "auto", False),
+    ],
+)
+def test_a_workflow_of_the_demo_model_names_no_other_files(workflow, vae, model, expected):
+    workflow["6"]["inputs"]["vae_name"], workflow["7"]["inputs"]["model"] = vae, model
+    assert workflow_edit.runs_demo_model(workflow) is expected
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -2,12 +2,22 @@
 
 import json
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from magref_core.world.captions import VOCABULARY, caption
+from magref_core.world.scene import draw_scene
 from scripts import ROOT
+from scripts.demo_files import BUNDLE
+from scripts.draw_pictures import FOLDER as PICTURES
+from scripts.draw_pictures import SHIPPED, draw
+from scripts.training.presets import PRESETS
+from scripts.workflow_edit import is_demo_file
 from scripts.workflow_specs import WORKFLOWS
+from scripts.workflow_specs import demo as demo_spec
 
 FOLDER = ROOT / "workflows"
 SURFACE = json.loads((ROOT / "tests" / "node_surface.json").read_text(encoding="utf-8"))
@@ -15,6 +25,9 @@ NAMES = [workflow.name for workflow in WORKFLOWS]
 CONTROLS = ("fixed", "increment", "decrement", "randomize")
 """What a seed does after a run; saved beside it, and of no meaning to the server."""
 NOTE = "MarkdownNote"
+
+RELEASED = [workflow for workflow in WORKFLOWS if workflow.name != "magref_demo"]
+"""Those of the released model; the files of the demo model come with the pack."""
 
 each_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=NAMES)
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -109,7 +122,7 @@ def test_no_value_is_an_absolute_path(name):
         assert not re.match(r"(/|~|[A-Za-z]:[\\/])", text), text
 
 
-@each_workflow
+@pytest.mark.parametrize("workflow", RELEASED, ids=lambda workflow: workflow.name)
 def test_the_note_says_where_each_model_goes_and_the_page_can_fetch_it(workflow):
     nodes = saved(workflow.name)["nodes"]
     notes = "\n".join(node["widgets_values"][0] for node in nodes if node["type"] == NOTE)
@@ -125,6 +138,63 @@ def test_the_note_says_where_each_model_goes_and_the_page_can_fetch_it(workflow)
         assert f"- **{model['directory']}**: [{model['name']}](https://huggingface.co/" in notes
         assert model["url"].startswith("https://huggingface.co/")
         assert model["url"].endswith(f"/{model['name']}")
+
+
+def model_files(name):
+    return {
+        value
+        for node in twin(name).values()
+        for value in node["inputs"].values()
+        if isinstance(value, str) and value.endswith(".safetensors")
+    }
+
+
+def test_the_demo_names_only_files_of_the_pack_and_offers_none_to_download():
+    names = model_files("magref_demo")
+    assert all(map(is_demo_file, names))
+    assert names == {file.name for file in BUNDLE.glob("*/*.safetensors")}
+    assert not any(node["properties"].get("models") for node in saved("magref_demo")["nodes"])
+
+
+def test_the_demo_is_made_as_its_model_was_trained():
+    inputs = {name: value for node in twin("magref_demo").values() for name, value in node["inputs"].items()}
+    scenes, flow = PRESETS["cpu"].scenes, PRESETS["cpu"].training.flow
+    assert (inputs["width"], inputs["height"]) == (scenes.width, scenes.height)
+    assert (inputs["length"], inputs["drop_frames"]) == (scenes.length, 1)
+    assert inputs["shift"] == flow.shift
+
+
+def test_the_note_lists_exactly_the_words_that_the_demo_model_learned():
+    scenes = PRESETS["cpu"].scenes
+    assert set(demo_spec.WHO.split(", ")) == set(scenes.categories)
+    assert set(demo_spec.DEEDS.split(", ")) == set(scenes.motions)
+    assert {place.split()[-1] for place in demo_spec.PLACES.split(", ")} == set(scenes.places)
+    listed = " ".join((demo_spec.WHO, demo_spec.DEEDS, demo_spec.THINGS, demo_spec.PLACES, demo_spec.CAMERA))
+    assert set(re.findall(r"[a-z]+", listed)) <= set(VOCABULARY)
+
+
+def test_the_prompt_of_the_demo_is_a_caption_of_the_drawn_world():
+    options = replace(PRESETS["cpu"].scenes, subjects={2: 1.0}, camera=0.0, light=0.0)
+    scene = draw_scene(np.random.default_rng(0), options)
+    roles = (("robot", "waves"), ("fox", "jumps"))
+    actors = tuple(
+        replace(actor, identity=replace(actor.identity, category=category), motion=motion)
+        for actor, (category, motion) in zip(scene.actors, roles, strict=True)
+    )
+    scene = replace(scene, actors=actors, place=replace(scene.place, word="beach"))
+    assert caption(scene) == demo_spec.PROMPT
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_drawn_picture_is_what_its_script_draws_of_somebody_unknown(name):
+    assert min(SHIPPED[name].seed, SHIPPED[name].view) >= 1_000_000
+    with Image.open(PICTURES / name) as picture:
+        shipped = np.asarray(picture)
+    drawn = draw(SHIPPED[name])
+    assert shipped.shape == drawn.shape
+    assert np.abs(shipped.astype(int) - drawn).mean() < 0.5  # OpenCV may round otherwise elsewhere
+    sources = (PICTURES / "SOURCES.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in sources
 
 
 @each_name
@@ -153,6 +223,7 @@ def test_each_workflow_shows_what_the_others_do_not():
     types = {name: {node["class_type"] for node in twin(name).values()} for name in NAMES}
     assert "UNETLoader" in types["magref_native_unet"]
     assert "MagrefAutoMaskSubject" in types["magref_multi_subject"]
+    assert {"MagrefDemoEncoders", "ImageScaleBy", "CreateVideo"} <= types["magref_demo"]
     native = {"LoraLoaderModelOnly", "EasyCache", "ModelSamplingSD3", "SamplerCustom", "MagrefSolver"}
     assert native | {"MagrefSchedule", "MagrefDiTLoader"} <= types["magref_native_sampler"]
     kinds = json.loads(

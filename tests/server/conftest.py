@@ -10,8 +10,8 @@ from scripts.comfy_client import ComfyClient, Workflow
 
 @pytest.fixture
 def workflow(client: ComfyClient) -> Workflow:
-    """The multi-subject workflow in the sizes of the demo, on the tiny models."""
-    found = workflow_edit.load_workflow(demo.WORKFLOW)
+    """The multi-subject workflow in the sizes of `demo.py --photographs`, on the tiny models."""
+    found = workflow_edit.load_workflow(demo.PHOTOGRAPHS)
     workflow_edit.set_where_present(found, demo.TINY_SIZES)
     workflow_edit.fit_models(found, client.object_info())
     return found

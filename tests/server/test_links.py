@@ -11,7 +11,7 @@ from scripts.comfy_client import PromptFailedError, output_files
 @pytest.fixture
 def linked(client):
     """The multi-subject workflow, its size, length and list of references from primitive nodes."""
-    workflow = workflow_edit.load_workflow(demo.WORKFLOW)
+    workflow = workflow_edit.load_workflow(demo.PHOTOGRAPHS)
     workflow_edit.set_where_present(workflow, demo.TINY_SIZES)
     workflow_edit.fit_models(workflow, client.object_info())
     for node in list(workflow.values()):

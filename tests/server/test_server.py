@@ -2,6 +2,7 @@ import json
 import threading
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -31,20 +32,42 @@ def test_photographs_become_a_video_and_a_canvas(client, workflow, tmp_path):
     assert len(canvas.convert("RGB").getcolors(1 << 20)) > 1000
 
 
+def frames_of(client, history, file):
+    """The decoded frames (H, W, 3) of the run's one video, and its frames per second."""
+    (output,) = (output for output in output_files(history) if output.filename.endswith(".mp4"))
+    with av.open(client.download(output, file)) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        return frames, video.streams.video[0].average_rate
+
+
 @pytest.mark.parametrize(
-    "file", sorted((ROOT / "workflows" / "api").glob("*.json")), ids=lambda file: file.stem
+    "file",
+    sorted(file for file in demo.PUPPETS.parent.glob("*.json") if file != demo.PUPPETS),
+    ids=lambda file: file.stem,
 )
-def test_every_shipped_workflow_gives_its_video(client, tmp_path, file):
+def test_every_workflow_of_the_released_model_gives_its_video(client, tmp_path, file):
     workflow = workflow_edit.load_workflow(file)
     workflow_edit.set_where_present(workflow, SMALL)
     workflow_edit.fit_models(workflow, client.object_info())
     history = client.run(workflow, timeout=300)  # raises where the server refuses a part of it
     assert history["status"]["status_str"] == "success"
     assert "execution_success" in [kind for kind, _ in history["status"]["messages"]]
-    (output,) = (output for output in output_files(history) if output.filename.endswith(".mp4"))
-    with av.open(client.download(output, tmp_path / "video.mp4")) as video:
-        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    frames, _ = frames_of(client, history, tmp_path / "video.mp4")
     assert [frame.shape for frame in frames] == [(SMALL["height"], SMALL["width"], 3)] * (SMALL["length"] - 4)
+
+
+def test_the_demo_model_runs_as_it_is_shipped_beside_other_models(client, tmp_path):
+    workflow = workflow_edit.load_workflow(demo.PUPPETS)
+    assert workflow_edit.fit_models(workflow, client.object_info()) == []
+    assert workflow == workflow_edit.load_workflow(demo.PUPPETS)
+    history = client.run(workflow, timeout=300)
+    frames, rate = frames_of(client, history, tmp_path / "demo.mp4")
+    assert [frame.shape for frame in frames] == [(384, 576, 3)] * 16 and rate == 8
+    red, _, blue = np.mean(frames, axis=0)[-30:].mean((0, 1))
+    assert red > blue + 20  # the sand of the given beach, below; random models know none
+    (canvas,) = (output for output in output_files(history) if output.filename.startswith("magref_canvas"))
+    with Image.open(client.download(canvas, tmp_path / "canvas.png")) as picture:
+        assert picture.size == (576, 384)
 
 
 def test_a_run_cancelled_in_the_sampler_ends_there_and_the_next_one_runs(client, workflow):

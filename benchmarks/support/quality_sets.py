@@ -1,0 +1,89 @@
+"""The held-out scenes of the quality measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from magref_core.canvas.references import Reference
+from magref_core.world.scene import Scene, SceneOptions, draw_scene
+from scripts.training.staging import StagingOptions, cast_references
+
+FIRST_SEED = 1_000_000
+"""Training draws from smaller seeds only."""
+_SEEDS_PER_SET = 100_000
+MIN_SCENES = 2
+"""Of a set: one lends the other its references."""
+
+SetName = Literal["one", "two", "three", "walks", "pairs", "places"]
+MAIN_SETS: tuple[SetName, ...] = ("one", "two", "three")
+"""One, two and three subjects of different categories: they get the ablations too."""
+
+SHARES: Mapping[SetName, float] = {
+    "one": 0.4, "two": 0.4, "three": 0.2, "walks": 0.5, "pairs": 0.3, "places": 0.3,
+}  # fmt: skip
+"""Scenes of each set, in shares of the scenes of the main sets together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Case:
+    """One scene to be generated."""
+
+    set_name: SetName
+    number: int
+    """Within its set."""
+    seed: int
+    """Of the scene, its references, their layout and the noise."""
+    scene: Scene
+    references: tuple[Reference, ...]
+    subjects: tuple[int | None, ...]
+    """The actor that each reference shows; None for the place."""
+
+
+def options_of(name: SetName, options: SceneOptions) -> SceneOptions:
+    """What the scenes of a set are drawn from.
+
+    Args:
+        name: of the set.
+        options: of the training.
+    """
+    if name == "pairs":
+        return replace(options, subjects={2: 1.0}, same_category=1.0)
+    if name == "walks":
+        return replace(options, subjects={1: 1.0}, motions=("walks left", "walks right"))
+    if name == "places":
+        return replace(options, subjects={1: 1.0, 2: 1.0}, same_category=0.0, background_reference=1.0)
+    return replace(options, subjects={MAIN_SETS.index(name) + 1: 1.0}, same_category=0.0)
+
+
+def draw_cases(options: SceneOptions, staging: StagingOptions, *, num_scenes: int, seed: int) -> list[Case]:
+    """All scenes, set by set; every subject is given by one reference.
+
+    Args:
+        options: what the training drew from.
+        staging: how it gave references.
+        num_scenes: in the main sets together.
+        seed: moves to other scenes, 0 or more.
+    """
+    staging = replace(staging, second_photo=0.0, drop_reference=0.0)
+    cases: list[Case] = []
+    for place, (name, share) in enumerate(SHARES.items()):
+        for number in range(max(MIN_SCENES, round(share * num_scenes))):
+            case_seed = FIRST_SEED + (seed * len(SHARES) + place) * _SEEDS_PER_SET + number
+            rng = np.random.default_rng(case_seed)
+            scene = draw_scene(rng, options_of(name, options))
+            references, subjects = cast_references(scene, staging, rng)
+            cases.append(
+                Case(
+                    set_name=name,
+                    number=number,
+                    seed=case_seed,
+                    scene=scene,
+                    references=references,
+                    subjects=subjects,
+                )
+            )
+    return cases

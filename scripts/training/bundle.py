@@ -1,0 +1,74 @@
+"""Put the parts of a run together as the bundle that the pack ships."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from magref_core.bundle import HASHES, Kind, hashes_of, part_metadata
+from magref_core.dit.checkpoint import TEXT_LEN_KEY
+from magref_core.training.clip_vision import ClipVisionConfig
+from magref_core.training.config import to_json
+from magref_core.training.files import save_tensors, save_text
+from magref_core.training.text_encoder import TextEncoder, TextEncoderConfig, silence_pieces
+from magref_core.training.tokenizer import Tokenizer
+from magref_core.training.trainer import CURVES_FILE, LOG_FILE, STATE_FILE
+from magref_core.training.vae_training import WEIGHTS_FILE
+from magref_core.world.captions import VOCABULARY
+
+from .files import RunFiles, read_average, split_weights
+from .presets import Preset
+
+PARTS: dict[Kind, str] = {
+    "dit": "diffusion_models/magref_demo_dit.safetensors",
+    "vae": "vae/magref_demo_vae.safetensors",
+    "text_encoder": "text_encoders/magref_demo_umt5.safetensors",
+    "clip_vision": "clip_vision/magref_demo_clip_vision.safetensors",
+}
+
+
+def export_bundle(files: RunFiles, preset: Preset, bundle: Path) -> None:
+    """Write all parts in float16, the training's configuration and log, and the hashes.
+
+    Args:
+        files: of a run that has all its parts.
+        preset: of the run.
+        bundle: `models/demo`, or another folder laid out like it.
+    """
+    average = read_average(files.dit / STATE_FILE)
+    tokenizer = files.tokenizer.read_bytes()
+    parts = split_weights(average)
+    pieces = Tokenizer(tokenizer)
+    text_config = TextEncoderConfig(vocab_size=pieces.num_pieces, text_len=preset.dit.text_len)
+    text_encoder = TextEncoder(text_config)
+    text_encoder.load_state_dict(parts["text_encoder"])
+    silence_pieces(text_encoder, pieces.known_pieces(VOCABULARY))
+    spiece_model = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
+    text_len = {TEXT_LEN_KEY: preset.dit.text_len}
+    _save(bundle, "dit", parts["dit"], text_len)
+    _save(bundle, "vae", load_file(files.vae / WEIGHTS_FILE), {})
+    _save(
+        bundle,
+        "text_encoder",
+        {**text_encoder.state_dict(), "spiece_model": spiece_model},
+        asdict(text_config),
+    )
+    _save(bundle, "clip_vision", parts["image_encoder"], asdict(ClipVisionConfig()))
+    save_text(bundle / "training.json", to_json(preset.training))
+    for name in (LOG_FILE, CURVES_FILE):
+        shutil.copyfile(files.dit / name, bundle / f"training_{name}")
+    save_text(bundle / HASHES, json.dumps(hashes_of(bundle), indent=2) + "\n")
+
+
+def _save(bundle: Path, kind: Kind, weights: dict[str, Tensor], config: dict[str, int]) -> None:
+    half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    metadata = part_metadata(kind, config)
+    if kind == "dit":  # the DiT loader reads this entry of any file
+        metadata[TEXT_LEN_KEY] = str(config[TEXT_LEN_KEY])
+    save_tensors(bundle / PARTS[kind], half, metadata)

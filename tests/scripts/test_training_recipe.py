@@ -1,0 +1,223 @@
+"""The recipe of the demo model: from drawn scenes to samples, shards, previews and a bundle."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from magref_core.bundle import hashes_of, read_config
+from magref_core.dit.checkpoint import load_dit
+from magref_core.dit.config import DiTConfig
+from magref_core.training.dataset import Dataset
+from magref_core.training.files import TrainingError, save_tensors
+from magref_core.training.masking import PAPER
+from magref_core.training.tokenizer import Tokenizer
+from magref_core.training.trainer import Trainer
+from magref_core.world.captions import VOCABULARY, caption
+from magref_core.world.film import film
+from magref_core.world.scene import SceneOptions, draw_scene
+from scripts import train_demo
+from scripts.training import bundle, drawing, stages
+from scripts.training.files import RunFiles, averaged_models
+from scripts.training.presets import PRESETS
+from scripts.training.preview import conditions_of, generate
+from scripts.training.samples import Encoders, draw_samples, make_sample
+from scripts.training.staging import MAX_REFERENCES, StagingOptions, stage
+
+SCENES = SceneOptions(height=64, width=96, background_reference=0.5)
+STAGING = StagingOptions(layout=PAPER, second_photo=0.5)
+TINY = replace(
+    PRESETS["smoke"],
+    dit=DiTConfig(dim=128, num_heads=1, num_layers=1, ffn_dim=64, text_dim=128, text_len=32, clip_dim=128),
+    training=replace(PRESETS["smoke"].training, steps=2, batch_size=2),
+)
+
+
+def block_means(clip):
+    """A stand-in for the VAE: mean colours of the 8 x 8 x 4 blocks in the first channels."""
+    video = clip.float() / 127.5 - 1 if clip.dtype == torch.uint8 else clip
+    frames = [video[:1], *video[1:].split(4)]
+    cells = torch.stack([f.mean(0).unflatten(0, (-1, 8)).unflatten(2, (-1, 8)).mean((1, 3)) for f in frames])
+    latents = torch.zeros(16, *cells.shape[:3])
+    latents[:3] = cells.permute(3, 0, 1, 2)
+    return latents
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    files = RunFiles(folder=tmp_path_factory.mktemp("tokenizer"))
+    stages.make_tokenizer(files, num_captions=500)
+    return Tokenizer(files.tokenizer.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def encoders(tokenizer):
+    return Encoders(
+        video=block_means,
+        text=lambda prompt: tokenizer.batch([prompt])[0],
+    )
+
+
+@pytest.fixture(scope="module")
+def samples(encoders):
+    return list(islice(draw_samples(SCENES, STAGING, encoders, seed=3), 4))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tokenizer, samples):
+    """A finished run of two steps with all its parts."""
+    files = RunFiles(folder=tmp_path_factory.mktemp("run"))
+    drawing.write_shard(files.samples / "shard_0000.safetensors", samples)
+    files.tokenizer.write_bytes(tokenizer.model)
+    from scripts.training.files import new_models
+
+    Trainer(
+        new_models(files, TINY, torch.device("cpu")), Dataset(files.samples), TINY.training, files.dit
+    ).train()
+    save_tensors(files.vae / "vae.safetensors", {"decoder.head.0.gamma": torch.ones(4)}, {})
+    return files
+
+
+def test_a_staged_scene_shows_its_actors_in_other_views():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        scene = draw_scene(rng, SCENES)
+        staged = stage(scene, STAGING, rng)
+        assert staged.prompt == caption(scene)
+        assert len(staged.subjects) == len(staged.canvas.references) <= MAX_REFERENCES
+        assert (None in staged.subjects) == scene.background_reference
+        for reference, actor in zip(staged.canvas.references, staged.subjects, strict=True):
+            if actor is not None:
+                assert reference.name.startswith(scene.actors[actor].identity.category)
+                assert reference.alpha is not None
+        if not scene.background_reference:
+            assert set(staged.subjects) == set(range(len(scene.actors)))
+
+
+def test_a_subject_that_is_dropped_is_on_no_canvas():
+    rng = np.random.default_rng(2)
+    options = StagingOptions(layout=PAPER, drop_reference=1.0)
+    staged = stage(draw_scene(rng, SceneOptions(height=64, width=96, background_reference=0)), options, rng)
+    assert staged.subjects == ()
+    assert not staged.canvas.mask.any()
+
+
+def test_a_sample_is_the_canvas_followed_by_the_film(encoders, samples):
+    rng = np.random.default_rng(3)
+    staged = stage(draw_scene(rng, SCENES), STAGING, rng)
+    sample = make_sample(staged, encoders)
+    for name, value in sample.items():
+        assert torch.equal(value, samples[0][name]), name
+    frames = torch.from_numpy(film(staged.scene).frames)
+    canvas = block_means(staged.canvas.image[None])[:, 0].half()
+    assert torch.equal(sample["latents"][:, 0], canvas)
+    assert torch.equal(sample["canvas_latents"][:, 0], canvas)
+    assert not sample["canvas_latents"][:3, 1:].any()  # mid-grey
+    assert torch.equal(sample["latents"][:, 1], block_means(frames[:5])[:, 1].half())
+    assert sample["latents"].shape == (16, 5, 8, 12)
+
+
+def test_subject_weights_are_the_share_of_a_cell_that_shows_a_subject(encoders):
+    rng = np.random.default_rng(4)
+    staged = stage(draw_scene(rng, SCENES), STAGING, rng)
+    subject = make_sample(staged, encoders)["subject"]
+    seen = film(staged.scene).masks.any(0)
+    for frame, row, column in ((1, 4, 6), (2, 7, 1), (4, 5, 8)):
+        part = seen[4 * frame - 3 : 4 * frame + 1, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+        assert subject[frame, row, column] == round(255 * part.mean())
+
+
+def test_samples_of_a_seed_are_always_the_same(encoders, samples):
+    again = next(draw_samples(SCENES, STAGING, encoders, seed=3))
+    other = next(draw_samples(SCENES, STAGING, encoders, seed=4))
+    assert torch.equal(again["latents"], samples[0]["latents"])
+    assert not torch.equal(other["latents"], samples[0]["latents"])
+
+
+def test_the_tokenizer_knows_every_word_and_fits_every_caption(tokenizer):
+    assert all(len(tokenizer.pieces(word)) == 1 for word in VOCABULARY)
+    rng = np.random.default_rng(5)
+    options = SceneOptions(subjects={3: 1.0}, camera=1.0)
+    assert max(len(tokenizer.encode(caption(draw_scene(rng, options)))) for _ in range(300)) <= 32
+
+
+def test_a_run_is_exported_as_files_that_the_loaders_read(run, tmp_path, tokenizer):
+    bundle.export_bundle(run, TINY, tmp_path)
+    dit = load_dit(tmp_path / bundle.PARTS["dit"])
+    assert dit.config == TINY.dit
+    assert (
+        read_config(tmp_path / bundle.PARTS["text_encoder"], "text_encoder")["vocab_size"]
+        == tokenizer.num_pieces
+    )
+    with safe_open(tmp_path / bundle.PARTS["text_encoder"], framework="pt") as text:
+        assert bytes(text.get_tensor("spiece_model").numpy()) == tokenizer.model
+    models = averaged_models(run, TINY, run.dit / "state.safetensors")
+    tower = load_file(tmp_path / bundle.PARTS["clip_vision"])
+    for name, value in models.image_encoder.state_dict().items():
+        assert torch.equal(tower[name], value.half()), name
+    for name, value in models.dit.state_dict().items():
+        assert torch.equal(dit.state_dict()[name], value.half().float()), name
+    hashes = json.loads((tmp_path / "hashes.json").read_text())
+    assert hashes == hashes_of(tmp_path)
+    assert set(hashes) == set(bundle.PARTS.values())
+
+
+def test_a_preview_does_what_the_solver_does_with_the_model(run, encoders):
+    models = averaged_models(run, TINY, run.dit / "state.safetensors")
+    rng = np.random.default_rng(6)
+    staged = [stage(draw_scene(rng, SCENES), STAGING, rng) for _ in range(2)]
+    conditions = conditions_of(staged, encoders, models)
+    first = generate(models, conditions, seed=1, num_steps=2)
+    assert first.shape == (2, 16, 5, 8, 12)
+    assert torch.equal(first, generate(models, conditions, seed=1, num_steps=2))
+    guided = generate(models, conditions, seed=1, num_steps=2, scale=3.0)
+    assert not torch.equal(first, guided)
+
+
+def test_drawn_shards_are_kept_and_missing_ones_drawn(tmp_path, monkeypatch, samples):
+    files = RunFiles(folder=tmp_path)
+    drawing.write_shard(files.samples / "shard_0000.safetensors", samples)
+    drawn = []
+
+    class Pool:
+        def __init__(self, workers):
+            self.workers = workers
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+        def imap_unordered(self, draw, jobs):
+            drawn.extend(index for *_, index in jobs)
+            return jobs
+
+    monkeypatch.setattr(drawing.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": Pool}))
+    drawing.draw_dataset(files, replace(TINY, num_samples=2500), seed=0, workers=1)
+    assert drawn == [1, 2]
+
+
+@pytest.mark.parametrize(("losses", "falls"), [((2.0, 1.0), True), ((2.0, 1.9), False), ((2.0,), False)])
+def test_the_smoke_run_fails_where_the_loss_does_not_fall(tmp_path, losses, falls):
+    log = tmp_path / "log.csv"
+    log.write_text("step,loss\n" + "".join(f"{step},{loss}\n" for step, loss in enumerate(losses)))
+    if falls:
+        assert "fell from 2.000 to 1.000" in train_demo.check_fall(log)
+    else:
+        with pytest.raises(train_demo.HostError, match="did not fall"):
+            train_demo.check_fall(log)
+
+
+def test_training_without_samples_says_so(tmp_path):
+    with pytest.raises(TrainingError, match="make the data set first"):
+        Dataset(tmp_path)
+
+
+def test_all_presets_describe_models_that_can_be_built():
+    for preset in PRESETS.values():
+        assert preset.dit.head_dim == 128
+        assert preset.dit.text_len == 32
+        assert preset.scenes.length == 17

@@ -79,8 +79,13 @@ def _mean(answers: list[bool] | list[float]) -> Score:
     return float(sum(answers)), float(len(answers))
 
 
+def _rng(seed: int) -> np.random.Generator:
+    """Draws candidates; never as the scene of that seed was drawn, which would be among them then."""
+    return np.random.default_rng((seed, 1))
+
+
 def _identity(staged: Staged, frames: Bytes, seed: int) -> Scores:
-    return {"identity": _mean(scoring.score_identity(staged, frames, np.random.default_rng(seed)))}
+    return {"identity": _mean(scoring.score_identity(staged, frames, _rng(seed)))}
 
 
 def _swaps(scene: Scene, frames: Bytes) -> Scores:
@@ -171,7 +176,7 @@ def _outside(drawn: Film) -> Bools:
 
 def _is_place(scene: Scene, frames: Bytes, outside: Bools, seed: int) -> bool:
     """Whether the true place is recognised among others of the same word."""
-    rng = np.random.default_rng(seed)
+    rng = _rng(seed)
     word = scene.place.word if scene.place.word in PLACES else None
     places = (scene.place, *(draw_place(rng, word) for _ in range(NUM_PLACES - 1)))
     times = scoring.compared_frames(scene)

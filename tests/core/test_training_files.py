@@ -1,5 +1,6 @@
 import errno
 import importlib
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -24,13 +25,16 @@ def failing_with(error):
     return write
 
 
-@pytest.fixture
-def limited():
-    """Call with a number of bytes: no file may grow beyond them, until the test is over."""
+@contextmanager
+def files_of_at_most(size):
+    """No file may grow beyond `size` bytes, not even the output of the tests: keep it short."""
     resource = pytest.importorskip("resource", reason="the limit of file sizes exists on POSIX only")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_is_written_whole_and_its_folder_made(tmp_path):
@@ -64,13 +68,11 @@ def test_the_old_file_survives_a_full_disk(tmp_path):
     assert names_in(tmp_path) == ["a.txt"]
 
 
-def test_the_old_tensors_survive_a_disk_that_is_really_full(tmp_path, limited):
+def test_the_old_tensors_survive_a_disk_that_is_really_full(tmp_path):
     file = tmp_path / "a.safetensors"
     save_tensors(file, {"a": torch.ones(2)}, {})
-    limited(4096)
-    with pytest.raises(
-        TrainingError, match=r"a\.safetensors could not be written .* untouched: free some space"
-    ):
+    message = r"a\.safetensors could not be written .* untouched: free some space"
+    with files_of_at_most(4096), pytest.raises(TrainingError, match=message):
         save_tensors(file, {"a": torch.zeros(10_000)}, {})
     assert torch.equal(load_file(file)["a"], torch.ones(2))
     assert names_in(tmp_path) == ["a.safetensors"]

@@ -17,6 +17,7 @@ def test_the_entrypoint_gives_every_node_under_its_id():
     given = asyncio.run(extension.get_node_list())
     assert [node.GET_SCHEMA().node_id for node in given] == [
         "MagrefDiTLoader",
+        "MagrefDemoEncoders",
         "MagrefLoadReferences",
         "MagrefAutoMaskSubject",
         "MagrefBuildMaskedCanvas",

@@ -34,12 +34,22 @@ def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name, metavar, what in (
-        ("dit", "FILE", "the checkpoint to start from: .safetensors, or the index of a sharded one"),
-        ("samples", "DIR", "made by encode_samples.py"),
-        ("out", "DIR", "the folder of the run"),
-    ):
-        parser.add_argument(f"--{name}", metavar=metavar, type=Path, required=True, help=what)
+    parser.add_argument(
+        "--dit",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help=".safetensors, or the index of a sharded model",
+    )
+    parser.add_argument(
+        "--samples",
+        metavar="DIR",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="made by encode_samples.py; several are mixed in proportion to their samples",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder of the run")
     parser.add_argument("--config", metavar="FILE", type=Path, help="JSON such as the config.json of a run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     kind = parser.add_mutually_exclusive_group()
@@ -150,7 +160,7 @@ def train(arguments: argparse.Namespace) -> Path:
         torch.set_float32_matmul_precision("high")
     config = choose_config(arguments, device)
     user_runs.check_base(arguments.out, arguments.dit)
-    models = user_runs.load_models(arguments.dit, arguments.samples, config, device)
+    models = user_runs.load_models(arguments.dit, arguments.samples[0], config, device)
     dataset, models = user_runs.load_samples(arguments.samples, models, label=arguments.dit.name)
     trainer = Trainer(models, dataset, config, arguments.out)
     if arguments.resume:

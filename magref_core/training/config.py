@@ -52,7 +52,7 @@ class TrainConfig:
     """At first train only what `adapter_names` matches, for so many steps."""
     adapter_names: str = r".*(k_img|v_img|img_emb).*"
     precision: Precision = "float32"
-    """Of the matrices' arithmetic; bfloat16 is for CUDA."""
+    """Of what is multiplied in matrix products."""
     gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:

@@ -92,9 +92,10 @@ class Dataset:
         Args:
             count: samples.
             generator: advanced; decides all.
-            num_latent_frames: cut the clips off after so many latent frames, where they have more.
+            num_latent_frames: cut the clips off after so many latent frames; shorter ones are left out,
+                unless all are shorter.
         """
-        buckets = list(self.buckets.values())
+        buckets = self._buckets_of(num_latent_frames or 0)
         shares = torch.tensor([float(sum(len(shard) for shard in bucket)) for bucket in buckets])
         bucket = buckets[int(torch.multinomial(shares, 1, generator=generator))]
         starts = torch.tensor([0] + [len(shard) for shard in bucket]).cumsum(0)
@@ -104,6 +105,12 @@ class Dataset:
             (bucket[int(shard)], int(pick - starts[shard])) for shard, pick in zip(shards, picks, strict=True)
         ]
         return _collate(rows, num_latent_frames)
+
+    def _buckets_of(self, num_latent_frames: int) -> list[list[Shard]]:
+        """Those whose clips are long enough, or all."""
+        buckets = list(self.buckets.values())
+        long = [each for each in buckets if each[0].tensors["latents"].shape[2] >= num_latent_frames]
+        return long or buckets
 
 
 def write_shard(file: Path, samples: Sequence[Mapping[str, Tensor]]) -> None:

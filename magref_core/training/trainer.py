@@ -1,4 +1,4 @@
-"""The training loop of the DiT, whole, with its text encoder, or as a LoRA."""
+"""The training loop of the DiT, whole, with its encoders, or as a LoRA."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from .files import TrainingError, save_text
 from .flow import cell_weights, draw_sigmas, flow_loss, noised
 from .log import Log
 from .lora import add_lora
+from .precision import matrix_precision
 from .rates import rate_at
 from .state import RunState, load_state, optimiser_tensors, restore_optimiser, save_state
 
@@ -177,8 +178,10 @@ class Trainer:
         length = config.latent_frames_at(self.step)
         batch = self.dataset.batch(config.batch_size, generator, num_latent_frames=length)
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.loss(batch, generator)
-        loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        with matrix_precision(self.device, config.precision):
+            loss = self.loss(batch, generator)
+            loss.backward()  # pyright: ignore[reportUnknownMemberType]
+        loss = loss.detach()
         parameters = [weight for weight in self.weights.values() if weight.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         if not (loss.isfinite() and norm.isfinite()):
@@ -207,15 +210,14 @@ class Trainer:
         channels = guidance_channels(conditions)
         state = torch.cat([noised(batch.latents, noise, sigmas), channels], dim=1)
         text, tokens = conditions.text.to(self.device), conditions.image_tokens
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            context = text if self.models.text_encoder is None else self.models.text_encoder(text)
-            dtype = dit.dtype or torch.float32
-            velocity = dit(
-                state.to(self.device, dtype),
-                1000 * sigmas.to(self.device),
-                context.to(dtype),
-                None if tokens is None else tokens.to(self.device, dtype),
-            )
+        context = text if self.models.text_encoder is None else self.models.text_encoder(text)
+        dtype = dit.dtype or torch.float32
+        velocity = dit(
+            state.to(self.device, dtype),
+            1000 * sigmas.to(self.device),
+            context.to(dtype),
+            None if tokens is None else tokens.to(self.device, dtype),
+        )
         losses = flow_loss(velocity, *(value.to(self.device) for value in (batch.latents, noise, weights)))
         return (losses * sample_weights.to(self.device)).mean()
 
@@ -235,8 +237,7 @@ class Trainer:
                 f"the samples {', '.join(batch.names)} hold no canvas for the image encoder: make the data "
                 "set again, or train without an image encoder"
             )
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            return self.models.look(batch.canvas.to(self.device))
+        return self.models.look(batch.canvas.to(self.device))
 
     def _check_trained(self) -> None:
         if not self.weights:

@@ -33,15 +33,16 @@ class Film:
     """(N, T, 4) as x0, y0, x1, y1 (ends excluded) of the whole actor clipped to the frame; zeros outside."""
 
 
-def film(scene: Scene) -> Film:
-    """Draw all frames of a scene."""
+def film(scene: Scene, *, num_frames: int | None = None) -> Film:
+    """Draw all frames of a scene, or only its first ones."""
     count, length, height, width = len(scene.actors), scene.length, scene.height, scene.width
+    shown = length if num_frames is None else min(num_frames, length)
     wide = wide_view(scene.place, height, width)
-    frames: Bytes = np.empty((length, height, width, 3), np.uint8)
-    masks = np.zeros((count, length, height, width), np.bool_)
-    boxes = np.zeros((count, length, 4), np.int32)
+    frames: Bytes = np.empty((shown, height, width, 3), np.uint8)
+    masks = np.zeros((count, shown, height, width), np.bool_)
+    boxes = np.zeros((count, shown, 4), np.int32)
     tracks = [track(actor, length) for actor in scene.actors]
-    for index in range(length):
+    for index in range(shown):
         part = index / max(1, length - 1)
         shift, zoom = scene.camera.view(part)
         gain = scene.light.gain(part)

@@ -17,18 +17,20 @@ from .samples import draw_samples
 
 SHARD = 1000
 """Samples in a file."""
+SHORT_FRAMES = 5
+"""Frames of short clips: two latent frames, the canvas and one more."""
 
 
 def draw_dataset(files: RunFiles, preset: Preset, *, seed: int, workers: int) -> None:
-    """Draw the shards that are missing; every shard has a seed of its own.
+    """Draw the shards that are missing, whole clips and short ones; every shard has a seed of its own.
 
     Args:
         files: of the run.
-        preset: says how many samples.
+        preset: says how many samples of each.
         seed: the first shard's; below 1 000 000, from where on scenes are held out.
         workers: processes.
     """
-    shards = -(-preset.num_samples // SHARD)
+    shards = _num_long(preset) + -(-preset.num_short_samples // SHARD)
     missing = [index for index in range(shards) if not _file(files, index).exists()]
     files.samples.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -49,9 +51,16 @@ def _file(files: RunFiles, index: int):
     return files.samples / f"shard_{index:04d}.safetensors"
 
 
+def _num_long(preset: Preset) -> int:
+    return -(-preset.num_samples // SHARD)
+
+
 def _draw_shard(job: tuple[RunFiles, Preset, int, int]) -> None:
     files, preset, seed, index = job
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    samples = draw_samples(preset.scenes, preset.staging, load_encoders(files), seed=seed + index)
+    num_frames = None if index < _num_long(preset) else SHORT_FRAMES
+    samples = draw_samples(
+        preset.scenes, preset.staging, load_encoders(files), seed=seed + index, num_frames=num_frames
+    )
     write_shard(_file(files, index), list(islice(samples, SHARD)))

@@ -30,6 +30,8 @@ class Preset:
     training: TrainConfig
     num_samples: int
     """Drawn before the training; each is seen several times, with other noise."""
+    num_short_samples: int = 0
+    """As well; of the first frames only, which takes a third of the time."""
     vae: tuple[VAETrainingOptions, ...]
     """Phases of the decoder's training, each starting from the average of the one before."""
     num_captions: int = 20_000
@@ -78,14 +80,16 @@ PRESETS: dict[PresetName, Preset] = {
         ),
         dit=_dit(256, 512),
         training=TrainConfig(
-            steps=15_000,
-            batch_size=8,
-            flow=FlowConfig(shift=3.0),
+            steps=12_000,
+            batch_size=32,
+            precision="bfloat16",
+            flow=FlowConfig(shift=8.0),
             drops=DropConfig(text=0.06, references=0.05),
-            rate=RateConfig(peak=1e-3, warmup=200),
-            clip_lengths=((0.8, 2),),
+            rate=RateConfig(peak=1e-3, warmup=200, constant=0.8),
+            clip_lengths=((0.88, 2), (1.0, 5)),
         ),
-        num_samples=40_000,
+        num_samples=25_000,
+        num_short_samples=44_000,
         vae=_vae_phases(700, 2500),
     ),
     "cuda": Preset(

@@ -32,21 +32,26 @@ class Encoders:
 
 
 def draw_samples(
-    scenes: SceneOptions, staging: StagingOptions, encoders: Encoders, *, seed: int
+    scenes: SceneOptions,
+    staging: StagingOptions,
+    encoders: Encoders,
+    *,
+    seed: int,
+    num_frames: int | None = None,
 ) -> Iterator[Sample]:
-    """Samples without end; the seed decides all of them."""
+    """Samples without end, of whole films or their first frames; the seed decides all of them."""
     rng = np.random.default_rng(seed)
     while True:
-        yield make_sample(stage(draw_scene(rng, scenes), staging, rng), encoders)
+        yield make_sample(stage(draw_scene(rng, scenes), staging, rng), encoders, num_frames=num_frames)
 
 
 @torch.no_grad()
-def make_sample(staged: Staged, encoders: Encoders) -> Sample:
+def make_sample(staged: Staged, encoders: Encoders, *, num_frames: int | None = None) -> Sample:
     """One sample of `magref_core.training.dataset`, in float16 and bytes.
 
     The clip's first frame gives way to the canvas.
     """
-    drawn = film(staged.scene)
+    drawn = film(staged.scene, num_frames=num_frames)
     canvas = staged.canvas.image
     clip = torch.cat([canvas[None], torch.from_numpy(drawn.frames[1:])])  # (F, H, W, 3)
     guide = torch.zeros(clip.shape)  # the zeros after the canvas are mid-grey

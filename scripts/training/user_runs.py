@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def has_new_schedule(changes: Changes) -> bool:
 
 
 def load_models(file: Path, samples: Path, config: TrainConfig, device: torch.device) -> Models:
-    """The DiT, and the features of an empty prompt where the samples have them.
+    """The DiT, and the features of an empty prompt where a folder of samples has them.
 
     A frozen DiT is kept in bfloat16 on CUDA, as when it is used; one that is trained is float32, since steps
     would be lost in rounding.
@@ -100,15 +100,17 @@ def load_models(file: Path, samples: Path, config: TrainConfig, device: torch.de
     return Models(dit=dit, empty_text=_read_empty_prompt(samples))
 
 
-def load_samples(folder: Path, models: Models, *, label: str) -> tuple[Dataset, Models]:
-    """The samples, and the models with an empty prompt as long as theirs.
+def load_samples(folders: Sequence[Path], models: Models, *, label: str) -> tuple[Dataset, Models]:
+    """The samples of all folders, and the models with an empty prompt as long as theirs.
 
     Prompts get equally many rows, so that all can stand in one batch; the model would add the same rows.
 
     Raises:
-        TrainingError: there are none, or they were made with the encoders of another model.
+        TrainingError: a folder has none, or they were made with the encoders of another model.
     """
-    dataset = Dataset(folder)
+    dataset = Dataset(folders[0])
+    for folder in folders[1:]:
+        dataset.shards += Dataset(folder).shards
     config = models.dit.config
     for shard in dataset.shards:
         check_shard(shard, config, label=label)

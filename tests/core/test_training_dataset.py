@@ -95,6 +95,24 @@ def test_clips_are_cut_to_their_first_frames(tmp_path):
     assert torch.equal(longer.latents, whole.latents)
 
 
+def test_clips_that_are_too_short_are_left_out(tmp_path):
+    write_shard(tmp_path / "0.safetensors", [sample(0, frames=2)])
+    write_shard(tmp_path / "1.safetensors", [sample(1, frames=4)])
+    dataset = Dataset(tmp_path)
+
+    def lengths(count):
+        batches = (
+            dataset.batch(1, torch.Generator().manual_seed(seed), num_latent_frames=count)
+            for seed in range(20)
+        )
+        return {(batch.names[0], batch.latents.shape[2]) for batch in batches}
+
+    short, long = "0.safetensors:0", "1.safetensors:0"
+    assert lengths(2) == {(short, 2), (long, 2)}
+    assert lengths(3) == {(long, 3)}
+    assert lengths(None) == lengths(9) == {(short, 2), (long, 4)}
+
+
 def test_samples_without_image_tokens_are_allowed(folder):
     shard_without(folder, "image_tokens")
     batch = Dataset(folder).batch(2, torch.Generator().manual_seed(0))

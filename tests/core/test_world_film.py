@@ -26,6 +26,16 @@ def test_the_same_scene_gives_the_same_film():
     assert np.array_equal(first.boxes, second.boxes)
 
 
+def test_the_first_frames_are_those_of_the_whole_film():
+    scene = draw(3, subjects={2: 1}, camera=1.0)
+    whole, short = film(scene), film(scene, num_frames=5)
+    assert short.frames.shape == (5, 64, 96, 3)
+    assert np.array_equal(short.frames, whole.frames[:5])
+    assert np.array_equal(short.masks, whole.masks[:, :5])
+    assert np.array_equal(short.boxes, whole.boxes[:, :5])
+    assert len(film(scene, num_frames=99).frames) == 17
+
+
 @pytest.mark.parametrize(
     ("height", "width", "length"), [(64, 96, 17), (96, 160, 5), (96, 64, 33), (64, 64, 1), (50, 70, 9)]
 )

@@ -203,7 +203,7 @@ def test_prompts_of_unequal_length_stand_in_one_batch(folder):
     models = user_runs.load_models(
         folder / "dit.safetensors", folder / "samples", with_lora(), torch.device("cpu")
     )
-    dataset, models = user_runs.load_samples(folder / "samples", models, label="dit")
+    dataset, models = user_runs.load_samples([folder / "samples"], models, label="dit")
     assert len(dataset.buckets) == 1 and len(dataset) == 4
     text = dataset.shards[-1].tensors["text"]
     assert text.shape == (1, 4, 16) and text[0, 0].eq(1).all() and not text[0, 1:].any()
@@ -211,12 +211,27 @@ def test_prompts_of_unequal_length_stand_in_one_batch(folder):
     assert not models.empty_text[2:].any() and models.empty_text[1].all()
 
 
+def test_several_folders_are_mixed(folder):
+    long = {**sample(9, frames=3), "text": torch.ones(2, 16).half()}
+    write_shard(folder / "more" / "9.safetensors", [long, long])
+    models = user_runs.load_models(
+        folder / "dit.safetensors", folder / "samples", with_lora(), torch.device("cpu")
+    )
+    dataset, _ = user_runs.load_samples([folder / "samples", folder / "more"], models, label="dit")
+    drawn = [dataset.batch(1, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    share = sum(batch.latents.shape[2] == 3 for batch in drawn) / 200
+    assert len(dataset) == 5 and 0.3 < share < 0.5
+    run(folder, *tiny(folder), "--samples", folder / "samples", folder / "more")
+    folders = ("--samples", folder / "samples", folder / "none")
+    refuse(folder, r"none holds no .safetensors shard", *folders, "--resume")
+
+
 def test_prompts_are_cut_to_what_the_model_reads(folder):
     write_shard(folder / "samples" / "long.safetensors", [{**sample(9), "text": torch.ones(9, 16).half()}])
     models = user_runs.load_models(
         folder / "dit.safetensors", folder / "samples", with_lora(), torch.device("cpu")
     )
-    dataset, _ = user_runs.load_samples(folder / "samples", models, label="dit")
+    dataset, _ = user_runs.load_samples([folder / "samples"], models, label="dit")
     assert {shard.tensors["text"].shape[1] for shard in dataset.shards} == {TINY_DIT.text_len}
 
 
@@ -224,7 +239,7 @@ def test_a_dropped_prompt_is_the_empty_prompt(folder):
     models = user_runs.load_models(
         folder / "dit.safetensors", folder / "samples", with_lora(), torch.device("cpu")
     )
-    dataset, models = user_runs.load_samples(folder / "samples", models, label="dit")
+    dataset, models = user_runs.load_samples([folder / "samples"], models, label="dit")
     seen = []
     models.dit.register_forward_hook(lambda _module, inputs, _out: seen.append(inputs[2]))
     config = replace(TINY, drops=replace(TINY.drops, text=1.0))

@@ -200,6 +200,21 @@ def test_drawn_shards_are_kept_and_missing_ones_drawn(tmp_path, monkeypatch, sam
     assert drawn == [1, 2]
 
 
+def test_short_clips_are_drawn_after_the_whole_ones(tmp_path, monkeypatch, encoders):
+    files = RunFiles(folder=tmp_path)
+    monkeypatch.setattr(drawing, "SHARD", 2)
+    monkeypatch.setattr(drawing, "load_encoders", lambda _: encoders)
+    preset = replace(TINY, num_samples=1, num_short_samples=3)
+    for index in range(3):
+        drawing._draw_shard((files, preset, 0, index))
+    lengths = [shard.tensors["latents"].shape[2] for shard in Dataset(files.samples).shards]
+    assert lengths == [5, 2, 2]
+    long = next(draw_samples(TINY.scenes, TINY.staging, encoders, seed=1))
+    short = Dataset(files.samples).shards[1].tensors
+    assert torch.equal(short["latents"][0], long["latents"][:, :2])
+    assert torch.equal(short["subject"][0], long["subject"][:2])
+
+
 @pytest.mark.parametrize(("losses", "falls"), [((2.0, 1.0), True), ((2.0, 1.9), False), ((2.0,), False)])
 def test_the_smoke_run_fails_where_the_loss_does_not_fall(tmp_path, losses, falls):
     log = tmp_path / "log.csv"

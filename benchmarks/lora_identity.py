@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 OWN, OTHERS = "this puppet", "others"
 SHOWN = 6
 """Scenes on the contact sheet."""
-LORA_OPTIONS = ("rank", "train_steps", "rate", "batch", "variants", "clips", "device")
+LORA_OPTIONS = ("rank", "train_steps", "rate", "batch", "variants", "device")
 OPTIONS = ("category", "seed", "scenes", "steps", "strength", *LORA_OPTIONS)
 """Arguments that the results depend on."""
 
@@ -57,10 +57,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=40, help="with the puppet; as many with others")
     parser.add_argument("--steps", type=int, default=20, help="of sampling")
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--train-steps", type=int, default=300)
-    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate")
+    parser.add_argument("--train-steps", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
     parser.add_argument("--variants", type=int, default=7, help="canvases per picture")
-    parser.add_argument("--clips", type=int, default=28, help="of other puppets, against forgetting")
     parser.add_argument("--strength", type=float, default=1.0, help="of the LoRA")
     parser.add_argument("--batch", type=int, default=8, help="samples of a step, and clips at once")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
@@ -118,18 +117,14 @@ def train_on(
     identity: Identity, arguments: argparse.Namespace, preset: Preset, work: Path
 ) -> dict[str, float]:
     """Draw the pictures and make a LoRA of them; gives the seconds of each command."""
-    from benchmarks.support.lora_pictures import write_clips, write_pictures
+    from benchmarks.support.lora_pictures import write_pictures
     from benchmarks.support.lora_run import LoraOptions, make_lora
 
     options: LoraOptions = LoraOptions(**{name: getattr(arguments, name) for name in LORA_OPTIONS})
-    pictures, clips = work / "pictures", work / "clips"
-    for folder in (pictures, clips):
-        shutil.rmtree(folder, ignore_errors=True)
-    scenes, seed = preset.scenes, arguments.seed
-    write_pictures(identity, scenes, pictures, seed=seed)
-    write_clips(identity.category, scenes, preset.staging, clips, count=options.clips, seed=seed)
-    given = clips if options.clips else None
-    return make_lora(arguments.models, pictures, given, work, scenes, options)
+    pictures = work / "pictures"
+    shutil.rmtree(pictures, ignore_errors=True)
+    write_pictures(identity, preset.scenes, pictures, seed=arguments.seed)
+    return make_lora(arguments.models, pictures, work, preset.scenes, options)
 
 
 def draw_sets(arguments: argparse.Namespace, preset: Preset, identity: Identity) -> dict[str, list[Case]]:
@@ -172,15 +167,17 @@ def report(result: dict[str, Any]) -> str:
 
     options, seconds = result["options"], result["seconds"]
     lora = f"rank {options['rank']}, {options['train_steps']} steps of {options['batch']} samples"
-    spent = "".join(f"{name} {taken:.0f} s, " for name, taken in seconds.items() if name != "all")
+    spent = "".join(
+        f"{name} {seconds[name]:.0f} s, " for name in ("encode_samples", "train") if name in seconds
+    )
     again = f"--category {options['category']} --seed {options['seed']}"
     lines = [
         f"# A LoRA of one new puppet, {result['date']}",
         "",
         f"A {options['category']} that the demo model ({result['preset']}) was never trained on, given as 8 "
-        f"pictures, beside {options['clips']} clips of others; {options['scenes']} held-out scenes with it, "
-        "and as many with others of its category, before and after. Each scene has its own reference, prompt "
-        "and noise, the same before and after; 95 % intervals by bootstrap over scenes.",
+        f"pictures; {options['scenes']} held-out scenes with it, and as many with others of its category, "
+        "before and after. Each scene has its own reference, prompt and noise, the same before and after; "
+        "95 % intervals by bootstrap over scenes.",
         "",
         table(result["records"]),
         "",

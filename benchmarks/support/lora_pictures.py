@@ -1,4 +1,4 @@
-"""What a user would have: eight pictures of one puppet, and clips of others against forgetting."""
+"""Eight pictures of one puppet as a user would have them: cut out, or in front of something."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from magref_core.world.captions import caption
-from magref_core.world.film import film
 from magref_core.world.identity import Identity, draw_identity
 from magref_core.world.places import paint_place
 from magref_core.world.portraits import portrait
 from magref_core.world.scene import Scene, SceneOptions, draw_scene
-from scripts.training.staging import StagingOptions, cast_references
 
 from .quality_sets import FIRST_SEED
 
@@ -65,36 +63,6 @@ def write_pictures(identity: Identity, options: SceneOptions, folder: Path, *, s
             Image.fromarray(mask).save(folder / "masks" / f"{number + 1}.png")
         else:
             Image.fromarray(view).save(folder / f"{number + 1}.png")
-
-
-def write_clips(
-    category: str, options: SceneOptions, staging: StagingOptions, folder: Path, *, count: int, seed: int
-) -> None:
-    """Write clips of other puppets for `encode_samples.py`; every other one is of a category.
-
-    Args:
-        category: see above.
-        options: of the training.
-        staging: of the training, for the references.
-        folder: made anew.
-        count: clips.
-        seed: of all draws.
-    """
-    rng = np.random.default_rng([PUPPET_SEEDS, seed, 1])
-    alone = replace(options, subjects={1: 1.0}, background_reference=0.0)
-    staging = replace(staging, second_photo=0.0, drop_reference=0.0)
-    for number in range(count):
-        scene = draw_scene(rng, alone if number % 2 else replace(alone, categories=(category,)))
-        sample = folder / f"clip {number + 1}"
-        for part in ("frames", "references"):
-            (sample / part).mkdir(parents=True)
-        (sample / "prompt.txt").write_text(caption(scene), encoding="utf-8")
-        for index, frame in enumerate(film(scene).frames[1:]):
-            Image.fromarray(frame).save(sample / "frames" / f"{index}.png")
-        for reference in cast_references(scene, staging, rng)[0]:
-            assert reference.alpha is not None  # portraits have one
-            view = np.concatenate([reference.image.numpy(), reference.alpha.numpy()[..., None]], 2)
-            Image.fromarray(view).save(sample / "references" / f"{reference.name}.png")
 
 
 def _in_place(view: Bytes, scene: Scene, rng: np.random.Generator) -> tuple[Bytes, Bytes]:

@@ -41,50 +41,41 @@ class LoraOptions:
     batch: int
     variants: int
     """Canvases per picture."""
-    clips: int
-    """Of other puppets, mixed in."""
     device: str
 
 
 def make_lora(
-    bundle: Path, pictures: Path, clips: Path | None, work: Path, scenes: SceneOptions, options: LoraOptions
+    bundle: Path, pictures: Path, work: Path, scenes: SceneOptions, options: LoraOptions
 ) -> dict[str, float]:
-    """Encode pictures and clips and train on them.
+    """Encode pictures and train on them.
 
     Args:
         bundle: with the models.
         pictures: of one subject.
-        clips: of others, if there are any.
-        work: gets the folders `samples`, `clip_samples` and `run`; earlier ones are removed.
+        work: gets the folders `samples` and `run`; earlier ones are removed.
         scenes: of the training, for the size.
         options: of the LoRA.
 
     Returns:
-        The seconds of encoding and of training.
+        The seconds of each command.
 
     Raises:
         HostError: a command failed.
     """
-    samples, clip_samples, run = work / "samples", work / "clip_samples", work / "run"
-    for folder in (samples, clip_samples, run):
+    samples, run = work / "samples", work / "run"
+    for folder in (samples, run):
         shutil.rmtree(folder, ignore_errors=True)
     size = {"width": scenes.width, "height": scenes.height, "length": scenes.length}
-    encoding = [*_words({name: host.find_file(bundle, name) for name in ENCODERS}), *_words(size)]
+    encoders = {name: host.find_file(bundle, name) for name in ENCODERS}
+    encoding = [*_words(encoders), *_words(size), "--variants", options.variants]
     encoding += ["--cpu"] if options.device == "cpu" else []
-    variants = ("--variants", options.variants)
-    seconds = {
-        "encoding": _run("encode_samples", [pictures, "--out", samples, "--cross", *variants, *encoding])
-    }
-    if clips is not None:
-        seconds["encoding"] += _run(
-            "encode_samples", [clips, "--out", clip_samples, "--variants", 1, *encoding]
-        )
-    folders = [samples, *([] if clips is None else [clip_samples])]
     training = {"rank": options.rank, "steps": options.train_steps, "rate": options.rate}
     training |= {"batch": options.batch, "device": options.device}
     dit = host.find_file(bundle, "dit")
-    words = ["--dit", dit, "--samples", *folders, "--out", run, *_words(training)]
-    return seconds | {"training": _run("train", words)}
+    return {
+        "encode_samples": _run("encode_samples", [pictures, "--out", samples, "--cross", *encoding]),
+        "train": _run("train", ["--dit", dit, "--samples", samples, "--out", run, *_words(training)]),
+    }
 
 
 def load_lora(models: host.Models, folder: Path, strength: float) -> host.Models:

@@ -12,13 +12,14 @@ configuration, a log and its curves. Any Python with ComfyUI's packages will do.
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from scripts.training.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     import torch
@@ -153,6 +154,10 @@ def train(arguments: argparse.Namespace) -> Path:
     has_state = (arguments.out / STATE_FILE).exists()
     if has_state and not arguments.resume:
         raise TrainingError(f"{arguments.out} holds a run already: add --resume, or choose another folder")
+    if arguments.resume and arguments.start_lora is not None:
+        raise TrainingError(
+            "--resume goes on with the run's own LoRA: leave --start-lora out, or start a new run"
+        )
     if arguments.resume and not has_state:
         raise TrainingError(f"{arguments.out} holds no run to go on with: leave --resume out")
     device = choose_device(arguments.device)
@@ -169,21 +174,21 @@ def train(arguments: argparse.Namespace) -> Path:
         user_runs.restore_lora(trainer, arguments.start_lora)
     millions = sum(weight.numel() for weight in trainer.weights.values()) / 1e6
     print(f"{len(dataset)} samples; {millions:.2f} million weights on {device}, from step {trainer.step}")
-    stopped = stop_on_signals()
 
     def on_save(_step: int) -> None:
         if config.lora is not None:  # small: whoever wants to look at it meanwhile can
             user_runs.export(trainer, arguments.dit)
 
-    trainer.train(
-        Hooks(
-            should_stop=lambda: bool(stopped),
-            on_report=print_progress,
-            on_preview=on_save,
-            report_seconds=10.0,
-            save_seconds=60 * arguments.save_minutes,
+    with stop_on_signals() as stopped:
+        trainer.train(
+            Hooks(
+                should_stop=lambda: bool(stopped),
+                on_report=print_progress,
+                on_save=on_save,
+                report_seconds=10.0,
+                save_seconds=60 * arguments.save_minutes,
+            )
         )
-    )
     if trainer.step < config.steps:
         print(f"stopped after step {trainer.step} of {config.steps}; --resume goes on")
     return user_runs.export(trainer, arguments.dit)
@@ -194,21 +199,6 @@ def print_progress(progress: Progress) -> None:
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     left = f"{minutes}:{seconds:02} left"
     print(f"step {progress.step} of {progress.num_steps}, loss {progress.loss:.4f}, {left}", flush=True)
-
-
-def stop_on_signals() -> list[int]:
-    """A list that is no longer empty once the process was asked to end; asked twice, it ends at once."""
-    received: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        print("stopping after this step", flush=True)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, note)
-    return received
 
 
 def main() -> None:

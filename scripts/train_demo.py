@@ -52,6 +52,9 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that draw")
     parser.add_argument("--threads", type=int, help="of the training, if not all")
+    parser.add_argument(
+        "--vae-of", type=Path, metavar="DIR", help="take the VAE of this bundle, such as models/demo"
+    )
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="only these")
     parser.add_argument(
         "--new-schedule", action="store_true", help="go on with other steps or rates than before"
@@ -60,9 +63,12 @@ def read_arguments() -> argparse.Namespace:
 
 
 def run_stages(arguments: argparse.Namespace, files: RunFiles, preset: Preset) -> None:
-    """Run what is asked for and missing, in order."""
+    """Run what is asked for and missing, in order; a stage that was stopped is the last."""
     from scripts.training import bundle, dit_stage, drawing, stages
 
+    stages.check_preset(files, preset)
+    if arguments.vae_of is not None:
+        stages.take_vae(files, arguments.vae_of)
     deadline = time.monotonic() + 60 * arguments.minutes
     work: dict[str, tuple[Callable[[], bool], Callable[[], object]]] = {
         "tokenizer": (
@@ -85,7 +91,7 @@ def run_stages(arguments: argparse.Namespace, files: RunFiles, preset: Preset) -
             ),
         ),
         "vae": (
-            lambda: False,
+            lambda: arguments.vae_of is not None,
             lambda: stages.make_vae(files, preset, deadline=deadline),
         ),
         "bundle": (
@@ -98,8 +104,11 @@ def run_stages(arguments: argparse.Namespace, files: RunFiles, preset: Preset) -
         if name in arguments.stages and not is_done():
             print(f"== {name}", flush=True)
             started = time.monotonic()
-            run()
+            is_whole = run() is not False
             print(f"   {name} took {time.monotonic() - started:.0f} s", flush=True)
+            if not is_whole:
+                print("stopped; the same command goes on", flush=True)
+                return
 
 
 def check_fall(log: Path) -> str:

@@ -56,8 +56,11 @@ def write_pictures(identity: Identity, options: SceneOptions, folder: Path, *, s
     for number in range(NUM_PICTURES):
         scene = draw_scene(rng, alone)
         view = portrait(identity, rng, size=ENLARGED * options.height)
-        (folder / f"{number + 1}.txt").write_text(caption(scene), encoding="utf-8")
-        if number % 2:
+        deed, _, place = caption(scene).partition(", ")
+        is_in_place = bool(number % 2)
+        prompt = f"{deed}, {place}" if is_in_place else deed  # a cut-out stands on white
+        (folder / f"{number + 1}.txt").write_text(prompt, encoding="utf-8")
+        if is_in_place:
             picture, mask = _in_place(view, scene, rng)
             Image.fromarray(picture).save(folder / f"{number + 1}.png")
             Image.fromarray(mask).save(folder / "masks" / f"{number + 1}.png")

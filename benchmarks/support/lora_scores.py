@@ -79,7 +79,7 @@ def draw_cases(
 def score(staged: Staged, frames: Bytes, *, seed: int) -> dict[str, float]:
     """The measures of one clip (F - 1, H, W, 3) in 0..255, without the canvas."""
     scene = staged.scene
-    candidates = _candidates(scene, np.random.default_rng(seed))
+    candidates = _candidates(scene, np.random.default_rng((seed, 1)))
     costs = scoring.identity_costs(scene, frames, 0, candidates)
     return {
         "identity": float(is_first(costs)),

@@ -6,7 +6,6 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,11 +14,11 @@ import torch
 
 from magref_core.world.captions import caption
 from magref_core.world.film import film
-from scripts.training.staging import Staged
+from scripts.training.staging import Staged, StagingOptions
 
 from . import quality_host as host
 from .quality_scores import Scores, score_clip
-from .quality_sets import MAIN_SETS, Case
+from .quality_sets import MAIN_SETS, Case, recast
 
 Bytes = npt.NDArray[np.uint8]
 Thing = TypeVar("Thing")
@@ -31,7 +30,7 @@ ABLATIONS: dict[str, str] = {
     "full mask": "the whole first frame marked, as WanImageToVideo sends it",
     "no mask": "nothing marked",
     "cropped CLIP": "CLIP sees the middle square of the canvas",
-    "other references": "the canvas of another scene of the set",
+    "other references": "other puppets of the same categories, and another place",
     "no references": "a white canvas, nothing marked",
 }
 """Conditions that share scene, prompt and noise with ours, and what is changed."""
@@ -73,6 +72,8 @@ class RunOptions:
     """How scenes are run."""
 
     sampling: host.SamplingOptions
+    staging: StagingOptions
+    """How the training gave references."""
     ablations: bool = True
     """Whether the main sets are generated under `ABLATIONS` too."""
     batch_size: int = 8
@@ -87,7 +88,7 @@ def run_cases(
 
     Args:
         models: of the bundle.
-        cases: all scenes, of one size; neighbours of a set lend each other their references.
+        cases: all scenes, of one size.
         share: indices of those to run.
         options: of the run.
 
@@ -109,7 +110,7 @@ def run_cases(
             records[index]["scores"][FILM] = score_clip(staged[index], _true(staged[index]), seed=seed)
         clock.add(len(batch))
     prompts = {index: host.encode_prompt(models, staged[index].prompt) for index in share}
-    for jobs in _in_batches(_draw_jobs(models, cases, staged, share, options.ablations), options.batch_size):
+    for jobs in _in_batches(_draw_jobs(models, cases, staged, share, options), options.batch_size):
         latents = host.sample_batch(
             models,
             [prompts[job.index] for job in jobs],
@@ -133,19 +134,15 @@ def _draw_jobs(
     cases: Sequence[Case],
     staged: Sequence[Staged],
     share: Sequence[int],
-    ablations: bool,
+    options: RunOptions,
 ) -> Iterator[Job]:
     """Scene by scene, so that few guidances are held at a time."""
-
-    @lru_cache(maxsize=8)
-    def guided(index: int) -> host.Guidance:
-        return host.guide(models, staged[index].canvas, cases[index].scene.length)
-
     blank: host.Guidance = {}
     for index in share:
-        case, given = cases[index], guided(index)
+        case = cases[index]
+        given = host.guide(models, staged[index].canvas, case.scene.length)
         yield Job(index=index, condition=OURS, guidance=given)
-        if not ablations or case.set_name not in MAIN_SETS:
+        if not options.ablations or case.set_name not in MAIN_SETS:
             continue
         canvas = staged[index].canvas
         blank = blank or host.guide(models, host.empty_canvas(canvas), case.scene.length)
@@ -153,17 +150,13 @@ def _draw_jobs(
             "full mask": host.with_full_mask(given),
             "no mask": host.with_no_mask(given),
             "cropped CLIP": host.with_cropped_view(models, given, canvas),
-            "other references": guided(lender_of(cases, index)),
+            "other references": host.guide(
+                models, stage_case(recast(case, options.staging)).canvas, case.scene.length
+            ),
             "no references": blank,
         }
         for condition in ABLATIONS:
             yield Job(index=index, condition=condition, guidance=guidances[condition])
-
-
-def lender_of(cases: Sequence[Case], index: int) -> int:
-    """The next scene of the same set; the first one for the last."""
-    same = [other for other, case in enumerate(cases) if case.set_name == cases[index].set_name]
-    return same[(same.index(index) + 1) % len(same)]
 
 
 def _in_batches(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 
 from magref_core.canvas.references import Reference
+from magref_core.world.identity import draw_identity
+from magref_core.world.places import draw_place
 from magref_core.world.scene import Scene, SceneOptions, draw_scene
 from scripts.training.staging import StagingOptions, cast_references
 
@@ -16,7 +18,7 @@ FIRST_SEED = 1_000_000
 """Training draws from smaller seeds only."""
 _SEEDS_PER_SET = 100_000
 MIN_SCENES = 2
-"""Of a set: one lends the other its references."""
+"""Of a set."""
 
 SetName = Literal["one", "two", "three", "walks", "pairs", "places"]
 MAIN_SETS: tuple[SetName, ...] = ("one", "two", "three")
@@ -59,6 +61,22 @@ def options_of(name: SetName, options: SceneOptions) -> SceneOptions:
     return replace(options, subjects={MAIN_SETS.index(name) + 1: 1.0}, same_category=0.0)
 
 
+def recast(case: Case, staging: StagingOptions) -> Case:
+    """The same scene with other puppets of the same categories, and another place of the same word."""
+    rng = np.random.default_rng((case.seed, 2))
+    scene = case.scene
+    actors = tuple(
+        replace(actor, identity=draw_identity(actor.identity.category, rng)) for actor in scene.actors
+    )
+    scene = replace(scene, actors=actors, place=draw_place(rng, scene.place.word))
+    references, subjects = cast_references(scene, _one_view_each(staging), rng)
+    return replace(case, scene=scene, references=references, subjects=subjects)
+
+
+def _one_view_each(staging: StagingOptions) -> StagingOptions:
+    return replace(staging, second_photo=0.0, drop_reference=0.0)
+
+
 def draw_cases(options: SceneOptions, staging: StagingOptions, *, num_scenes: int, seed: int) -> list[Case]:
     """All scenes, set by set; every subject is given by one reference.
 
@@ -68,7 +86,7 @@ def draw_cases(options: SceneOptions, staging: StagingOptions, *, num_scenes: in
         num_scenes: in the main sets together.
         seed: moves to other scenes, 0 or more.
     """
-    staging = replace(staging, second_photo=0.0, drop_reference=0.0)
+    staging = _one_view_each(staging)
     cases: list[Case] = []
     for place, (name, share) in enumerate(SHARES.items()):
         for number in range(max(MIN_SCENES, round(share * num_scenes))):

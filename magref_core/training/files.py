@@ -30,10 +30,13 @@ def write_whole(file: Path, write: Callable[[Path], None]) -> None:
     Raises:
         TrainingError: the disk is full or refuses the file; the old one is untouched.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+    temporary = file.with_name(f".{file.name}.part")  # one left over from a killed process is written over
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner can read
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(file)

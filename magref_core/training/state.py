@@ -59,7 +59,7 @@ def load_state(file: Path, config: TrainConfig, *, new_schedule: bool = False) -
         TrainingError: the file is missing, cut off or of another kind, or was saved by a run with another
             configuration.
     """
-    metadata, tensors = _read(file)
+    metadata, tensors = read_state(file)
     if metadata.get("kind") != "magref_run":
         raise TrainingError(f"{file.name} is not the state of a training run: choose state.safetensors")
     saved = from_json(TrainConfig, metadata["config"], label=f"the configuration in {file.name}")
@@ -99,7 +99,12 @@ def restore_optimiser(
             optimiser.state[parameter] = found
 
 
-def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_state(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a state, whatever it is of.
+
+    Raises:
+        TrainingError: the file is missing or cut off.
+    """
     if not file.is_file():
         raise TrainingError(f"there is no {file.name} to go on from: start a new run")
     opener: Any = safetensors.safe_open  # pyright: ignore[reportUnknownMemberType]

@@ -69,8 +69,12 @@ class Hooks:
 
     should_stop: Callable[[], bool] = lambda: False
     on_report: Callable[[Progress], None] = lambda _: None
-    on_preview: Callable[[int], None] = lambda _: None
+    on_save: Callable[[int], None] = lambda _: None
     """Told the steps done, after a state was saved."""
+    on_preview: Callable[[int], None] = lambda _: None
+    """As well, every `preview_steps` steps."""
+    preview_steps: int = 0
+    """0 for no previews."""
     report_seconds: float = 30.0
     save_seconds: float = 300.0
 
@@ -142,7 +146,7 @@ class Trainer:
         """Train to the end of the run, or until told to stop; the state is saved either way.
 
         Raises:
-            TrainingError: a loss or gradient is not finite. The state on the disk is the one before it.
+            TrainingError: a loss or gradient is not finite; the state before that step is saved.
         """
         hooks = Hooks() if hooks is None else hooks
         torch.set_flush_denormal(True)  # arithmetic with denormals is many times slower on a CPU
@@ -152,7 +156,11 @@ class Trainer:
         losses: list[float] = []
         norms: list[float] = []
         while self.step < self.config.steps and not hooks.should_stop():
-            loss, norm = self.train_step()
+            try:
+                loss, norm = self.train_step()
+            except TrainingError:
+                self.save()
+                raise
             losses.append(loss)
             norms.append(norm)
             now = time.monotonic()
@@ -160,10 +168,13 @@ class Trainer:
                 speed = (self.step - reported_step) / max(now - reported, 1e-9)
                 self._report(hooks, losses, norms, speed, left=(now - started) / (self.step - first))
                 reported, reported_step, losses, norms = now, self.step, [], []
-            if now - saved >= hooks.save_seconds:
+            is_preview = hooks.preview_steps > 0 and self.step % hooks.preview_steps == 0
+            if is_preview or now - saved >= hooks.save_seconds:
                 self.save()
-                hooks.on_preview(self.step)
+                hooks.on_save(self.step)
                 saved = time.monotonic()
+            if is_preview:
+                hooks.on_preview(self.step)
         self.save()
 
     def train_step(self) -> tuple[float, float]:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from ..errors import MagrefError
-from ..sizes import FRAME_STRIDE, PATCH_STRIDE
+from .config import differences, from_json, to_json
 from .ema import WeightAverage
 from .files import TrainingError, save_tensors
+from .log import Log
 from .rates import RateConfig, rate_at
-from .state import optimiser_tensors, restore_optimiser
-from .wan_vae import WanVAE, denormalise, normalise, skip_levels
+from .state import optimiser_tensors, read_state, restore_optimiser
+from .wan_vae import WanVAE, denormalise, skip_levels
 
 DrawClips = Callable[[int], Tensor]
 """Number of a step -> its clips, (B, F, H, W, 3) uint8; equal numbers give equal clips."""
@@ -31,6 +30,7 @@ Encode = Callable[[Tensor], Tensor]
 STATE_FILE = "state.safetensors"
 WEIGHTS_FILE = "vae.safetensors"
 LOG_FILE = "log.csv"
+STATE_KIND = "magref_vae_run"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +42,6 @@ class VAETrainingOptions:
     """
 
     num_steps: int
-    train_encoder: bool = False
-    """False: only what decodes is trained, on latents of the encoder as it is."""
     active_levels: int = 4
     """Levels of the decoder, counted from the latents, whose residual blocks are trained. The blocks of the
     others are skipped and set to do nothing: a first run with 2 takes a third of the time per step."""
@@ -52,14 +50,10 @@ class VAETrainingOptions:
     """Largest norm of a step's gradient."""
     average: float = 0.998
     """Share of the old running average that a step keeps; the average is what is saved."""
-    crop: tuple[int, int, int] | None = None
-    """Frames (4 n + 1), height and width (multiples of 16) of a piece of each clip; None: all of it."""
     absolute: float = 1.0
     """Weight of the mean absolute difference, in [-1, 1]."""
     squared: float = 1.0
     """Weight of the mean squared difference."""
-    edges: float = 0.0
-    """Weight of the mean absolute difference between neighbouring pixels' steps."""
     latent_noise: float = 0.05
     """Standard deviation of noise on the normalised latents, which makes the decoder forgive small errors."""
     save_seconds: float = 120.0
@@ -73,13 +67,6 @@ class VAETrainingOptions:
             raise MagrefError("a training of the VAE needs at least one step, and one step between log rows")
         if not 0 <= self.average < 1:
             raise MagrefError(f"the average keeps {self.average} of itself, but must keep from 0 to below 1")
-        if self.crop is not None:
-            frames, *sides = self.crop
-            if frames % FRAME_STRIDE != 1 or any(side < 1 or side % PATCH_STRIDE for side in sides):
-                raise MagrefError(
-                    f"the crop is {self.crop}, but needs 4 n + 1 frames and sides that are multiples of "
-                    f"{PATCH_STRIDE}, such as (9, 64, 64)"
-                )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,18 +90,16 @@ class VAETrainer:
     Args:
         vae: trained in place, on its device.
         options: see there.
-        encode: a faster way to the latents that the encoder would give, for instance `LinearCodec.encode`;
-            not with `train_encoder`.
+        encode: the latents that the encoder would give, for instance `LinearCodec.encode`.
     """
 
-    def __init__(self, vae: WanVAE, options: VAETrainingOptions, encode: Encode | None = None) -> None:
+    def __init__(self, vae: WanVAE, options: VAETrainingOptions, encode: Encode) -> None:
         torch.set_flush_denormal(True)
         self.encode = encode
         self.vae = vae.train()
         self.options = options
-        parts = [vae] if options.train_encoder else [vae.conv2, vae.decoder]
         vae.requires_grad_(False)
-        for part in parts:
+        for part in (vae.conv2, vae.decoder):
             part.requires_grad_(True)
         for block in skip_levels(vae.decoder, options.active_levels):
             block.residual.requires_grad_(False)
@@ -124,6 +109,8 @@ class VAETrainer:
         self.optimiser = torch.optim.Adam(self.trained.values(), betas=(0.9, 0.99))
         self.average = WeightAverage(self.trained, options.average)
         self.step = 0
+        self.is_between_steps = True
+        """False in the moment in which weights, average and step do not belong together."""
 
     @property
     def device(self) -> torch.device:
@@ -138,27 +125,36 @@ class VAETrainer:
 
         Returns:
             The loss and the mean squared error in [-1, 1].
+
+        Raises:
+            TrainingError: loss or gradients are not finite; the weights are then as before the step.
         """
         options = self.options
         generator = torch.Generator().manual_seed(options.seed * 1_000_003 + self.step)
-        if options.crop is not None:
-            clips = random_crop(clips, options.crop, generator)
         clips = clips.to(self.device)
         video = (clips.float() / 127.5 - 1).permute(0, 4, 1, 2, 3)
         for group in self.optimiser.param_groups:
             group["lr"] = rate_at(self.step, options.num_steps, options.rate)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            with torch.set_grad_enabled(options.train_encoder):
-                latents = self.encode(clips) if self.encode else normalise(self.vae.encode(video))
+            with torch.no_grad():
+                latents = self.encode(clips)
             noise = torch.randn(latents.shape, generator=generator).to(latents)
             decoded = self.vae.decode(denormalise(latents + options.latent_noise * noise))
         loss, error = reconstruction_loss(decoded.float(), video, options)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # pyright: ignore[reportUnknownMemberType]
-        nn.utils.clip_grad_norm_(self.trained.values(), options.clip_gradient)
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), options.clip_gradient)
+        if not (loss.isfinite() and norm.isfinite()):
+            raise TrainingError(
+                f"step {self.step} of the VAE gave a loss of {loss.item():g} and gradients of norm "
+                f"{norm.item():g}: look at its clips, or lower the learning rate, and go on from the state "
+                "before it, which is kept"
+            )
+        self.is_between_steps = False
         self.optimiser.step()  # pyright: ignore[reportUnknownMemberType]
         self.average.update(self.trained, self.step)
         self.step += 1
+        self.is_between_steps = True
         return loss.item(), error.item()
 
     def averaged_weights(self) -> dict[str, Tensor]:
@@ -176,32 +172,39 @@ class VAETrainer:
         tensors |= {f"average.{name}": value for name, value in self.average.values.items()}
         memory = optimiser_tensors(self.optimiser, self.trained)
         tensors |= {f"optimiser.{name}": value for name, value in memory.items()}
-        save_tensors(folder / STATE_FILE, tensors, {"step": str(self.step)})
+        metadata = {"kind": STATE_KIND, "step": str(self.step), "options": to_json(self.options)}
+        save_tensors(folder / STATE_FILE, tensors, metadata)
         save_tensors(folder / WEIGHTS_FILE, self.averaged_weights(), {"step": str(self.step)})
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` has written, if it is there.
 
         Raises:
-            TrainingError: the state is of another VAE, or trains other parts of it.
+            TrainingError: the state is cut off, of another VAE, or of a run with other options.
         """
         file = folder / STATE_FILE
         if not file.exists():
             return
-        tensors = load_file(file)
+        metadata, tensors = read_state(file)
+        if metadata.get("kind") != STATE_KIND:
+            raise TrainingError(f"{file} is not the state of a VAE's training: use another folder")
+        saved = from_json(VAETrainingOptions, metadata["options"], label=f"the options in {file.name}")
+        if changed := differences(saved, self.options):
+            raise TrainingError(
+                f"{file} was saved with other options ({', '.join(changed)} differ): use the same ones, or "
+                "another folder"
+            )
         parts: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimiser": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = value
-        if set(parts["average"]) != set(self.trained):
-            raise TrainingError(
-                f"{file} is the state of a training of other weights: use the same VAE and options as then, "
-                "or another folder"
-            )
+        own = {name: value.shape for name, value in self.vae.state_dict().items()}
+        if own != {name: value.shape for name, value in parts["weights"].items()}:
+            raise TrainingError(f"{file} is the state of another VAE: use the same one, or another folder")
         self.vae.load_state_dict(parts["weights"])
         self.average.values = {name: value.to(self.device) for name, value in parts["average"].items()}
         restore_optimiser(self.optimiser, self.trained, parts["optimiser"])
-        self.step = int(parts["optimiser"][f"step.{next(iter(self.trained))}"])
+        self.step = int(metadata["step"])
 
 
 def train_vae(
@@ -210,9 +213,11 @@ def train_vae(
     options: VAETrainingOptions,
     folder: Path,
     *,
-    encode: Encode | None = None,
-) -> Iterator[Progress]:
-    """Train, saving now and then and at the end, also when the caller stops or interrupts.
+    encode: Encode,
+    on_report: Callable[[Progress], object] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Train, saving now and then and at the end, however it comes.
 
     Args:
         vae: trained in place.
@@ -220,31 +225,37 @@ def train_vae(
         options: see there.
         folder: for the weights, the state and the log; if it holds a state, the training goes on from there.
         encode: see `VAETrainer`.
+        on_report: told every `log_steps` steps.
+        should_stop: asked before each step.
 
-    Yields:
-        Progress, every `log_steps` steps.
+    Returns:
+        Whether all steps are done.
 
     Raises:
-        TrainingError: a file cannot be written, or the state in the folder does not fit.
+        TrainingError: a loss is not finite, a file cannot be written, or the state in the folder does not
+            fit.
     """
     trainer = VAETrainer(vae, options, encode)
     trainer.resume(folder)
+    log = Log(folder / LOG_FILE, until=trainer.step)
     started = saved = time.monotonic()
     recent: list[tuple[float, float]] = []
     try:
-        while trainer.step < options.num_steps:
+        while trainer.step < options.num_steps and not should_stop():
             recent.append(trainer.take_step(draw(trainer.step)))
             now = time.monotonic()
             if trainer.step % options.log_steps == 0 or trainer.step == options.num_steps:
                 progress = _summary(trainer, recent, now - started)
-                _append_row(folder / LOG_FILE, progress)
+                log.add({field.name: float(getattr(progress, field.name)) for field in fields(Progress)})
                 recent.clear()
-                yield progress
+                on_report(progress)
             if now - saved > options.save_seconds:
                 trainer.save(folder)
                 saved = now
     finally:
-        trainer.save(folder)
+        if trainer.is_between_steps:
+            trainer.save(folder)
+    return trainer.step >= options.num_steps
 
 
 def reconstruction_loss(decoded: Tensor, video: Tensor, options: VAETrainingOptions) -> tuple[Tensor, Tensor]:
@@ -258,19 +269,7 @@ def reconstruction_loss(decoded: Tensor, video: Tensor, options: VAETrainingOpti
     difference = decoded - video
     squared = difference.square().mean()
     loss = options.absolute * difference.abs().mean() + options.squared * squared
-    if options.edges > 0:
-        steps = difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
-        loss = loss + options.edges * steps
     return loss, squared.detach()
-
-
-def random_crop(clips: Tensor, crop: tuple[int, int, int], generator: torch.Generator) -> Tensor:
-    """A piece of clips (B, F, H, W, 3); the same place for all, and any frame may become frame 0."""
-    for axis, size in enumerate(crop, start=1):
-        room = clips.shape[axis] - size
-        start = int(torch.randint(room + 1, (), generator=generator)) if room > 0 else 0
-        clips = clips.narrow(axis, start, min(size, clips.shape[axis]))
-    return clips
 
 
 @torch.no_grad()
@@ -303,14 +302,3 @@ def _summary(trainer: VAETrainer, recent: list[tuple[float, float]], seconds: fl
         psnr=10 * math.log10(4 / max(error, 1e-12)),
         rate=rate_at(trainer.step - 1, trainer.options.num_steps, trainer.options.rate),
     )
-
-
-def _append_row(file: Path, progress: Progress) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    is_new = not file.exists()
-    with file.open("a", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream)
-        if is_new:
-            rows.writerow(["step", "seconds", "loss", "psnr", "rate"])
-        values = (f"{progress.loss:.5g}", f"{progress.psnr:.3f}", f"{progress.rate:.3g}")
-        rows.writerow([progress.step, f"{progress.seconds:.1f}", *values])

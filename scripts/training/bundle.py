@@ -25,6 +25,9 @@ from magref_core.world.captions import VOCABULARY
 from .files import RunFiles, read_average, split_weights
 from .presets import Preset
 
+CODEC = "training_codec.safetensors"
+"""The linear code that the VAE's encoder computes; only a training needs it."""
+
 PARTS: dict[Kind, str] = {
     "dit": "diffusion_models/magref_demo_dit.safetensors",
     "vae": "vae/magref_demo_vae.safetensors",
@@ -60,9 +63,13 @@ def export_bundle(files: RunFiles, preset: Preset, bundle: Path) -> None:
         asdict(text_config),
     )
     _save(bundle, "clip_vision", parts["image_encoder"], asdict(ClipVisionConfig()))
-    save_text(bundle / "training.json", to_json(preset.training))
-    for name in (LOG_FILE, CURVES_FILE):
-        shutil.copyfile(files.dit / name, bundle / f"training_{name}")
+    save_text(bundle / "training.json", to_json(preset))
+    for source, name in (
+        (files.codec, CODEC),
+        (files.dit / LOG_FILE, f"training_{LOG_FILE}"),
+        (files.dit / CURVES_FILE, f"training_{CURVES_FILE}"),
+    ):
+        shutil.copyfile(source, bundle / name)
     save_text(bundle / HASHES, json.dumps(hashes_of(bundle), indent=2) + "\n")
 
 

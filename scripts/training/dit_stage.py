@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 import numpy as np
@@ -17,10 +16,13 @@ from .files import RunFiles, averaged_models, load_encoders, new_models
 from .presets import Preset
 from .preview import conditions_of, draw_sheet, generate, to_frames
 from .staging import stage
+from .stopping import stop_on_signals
 
 PREVIEW_SEED = 1_000_000
 """Of the scenes that previews show: held out, as all from here on."""
 NUM_PREVIEWS = 8
+PREVIEW_STEPS = 1000
+"""Between two sheets of previews."""
 
 
 def train_dit(
@@ -31,16 +33,19 @@ def train_dit(
     save_seconds: float = 300.0,
     report_seconds: float = 30.0,
     deadline: float = float("inf"),
-) -> None:
+) -> bool:
     """Train, or go on where the run was stopped; Ctrl-C stops it after the step with its state saved.
 
     Args:
         files: encoders and samples must be there.
         preset: of the run.
         new_schedule: go on with other steps, rates or noise levels than the run began with.
-        save_seconds: between states, each followed by a sheet of previews.
+        save_seconds: between states.
         report_seconds: between rows of the log.
         deadline: stop at this `time.monotonic`.
+
+    Returns:
+        Whether all steps are done.
     """
     torch.set_flush_denormal(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -49,17 +54,19 @@ def train_dit(
     if (files.dit / STATE_FILE).exists():
         trainer.resume(new_schedule=new_schedule)
     print(f"training on {device} with {len(dataset)} samples from step {trainer.step}", flush=True)
-    stopped = _stop_on_signals()
-    trainer.train(
-        Hooks(
-            should_stop=lambda: bool(stopped) or time.monotonic() > deadline,
-            on_report=_print_progress,
-            on_preview=lambda step: save_preview(files, preset, step),
-            save_seconds=save_seconds,
-            report_seconds=report_seconds,
+    with stop_on_signals() as stopped:
+        trainer.train(
+            Hooks(
+                should_stop=lambda: bool(stopped) or time.monotonic() > deadline,
+                on_report=_print_progress,
+                on_preview=lambda step: save_preview(files, preset, step),
+                preview_steps=PREVIEW_STEPS,
+                save_seconds=save_seconds,
+                report_seconds=report_seconds,
+            )
         )
-    )
     print(f"stopped after step {trainer.step} of {preset.training.steps}", flush=True)
+    return trainer.step >= preset.training.steps
 
 
 def save_preview(files: RunFiles, preset: Preset, step: int) -> None:
@@ -79,11 +86,3 @@ def _print_progress(progress: Progress) -> None:
         f"{progress.seconds_left / 60:.0f} min left",
         flush=True,
     )
-
-
-def _stop_on_signals() -> list[int]:
-    """A list that is no longer empty once the process was asked to end."""
-    received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda signum, _frame: received.append(signum))
-    return received

@@ -95,14 +95,18 @@ PRESETS: dict[PresetName, Preset] = {
     "cuda": Preset(
         scenes=SceneOptions(height=96, width=160),
         staging=StagingOptions(layout=LayoutConfig(scale=(0.7, 1.0)), drop_reference=0.05),
-        dit=_dit(384, 1536),
+        dit=_dit(384, 768),
         training=TrainConfig(
             steps=40_000,
             batch_size=64,
             precision="bfloat16",
-            rate=RateConfig(peak=1e-3, warmup=200),
+            flow=FlowConfig(shift=8.0),
+            drops=DropConfig(text=0.06, references=0.05),
+            rate=RateConfig(peak=1e-3, warmup=200, constant=0.8),
+            clip_lengths=((0.6, 2), (1.0, 5)),
         ),
-        num_samples=150_000,
+        num_samples=80_000,
+        num_short_samples=80_000,
         vae=_vae_phases(2000, 20_000),
     ),
     "smoke": Preset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,4 +91,14 @@ def cast_references(
         view = view_of_place(scene.place, rng, scene.height, scene.width)
         references.append(Reference(name="place", kind="background", image=torch.from_numpy(view)))
         subjects.append(None)
-    return tuple(references[-MAX_REFERENCES:]), tuple(subjects[-MAX_REFERENCES:])
+    return _within_limit(references, subjects)
+
+
+def _within_limit(
+    references: Sequence[Reference], subjects: Sequence[int | None]
+) -> tuple[tuple[Reference, ...], tuple[int | None, ...]]:
+    """Without the last second views, where there are too many references; every subject keeps its first."""
+    seconds = [place for place, subject in enumerate(subjects) if subject in subjects[:place]]
+    dropped = seconds[len(seconds) - max(0, len(subjects) - MAX_REFERENCES) :]
+    kept = [place for place in range(len(subjects)) if place not in dropped]
+    return tuple(references[place] for place in kept), tuple(subjects[place] for place in kept)

@@ -22,7 +22,7 @@ from magref_core.dit.model import MagrefDiT
 from magref_core.training.config import TrainConfig
 from magref_core.training.dataset import Dataset, Shard
 from magref_core.training.files import TrainingError, save_tensors, save_text
-from magref_core.training.lora import PREFIX, LoraConfig, lora_weights
+from magref_core.training.lora import PREFIX, LoraConfig, lora_layers, lora_weights
 from magref_core.training.rates import RateConfig
 from magref_core.training.trainer import STATE_FILE, Models, Trainer
 
@@ -175,7 +175,14 @@ def restore_lora(trainer: Trainer, file: Path) -> None:
         for name, value in given.items()
         if name.endswith((".lora_A.weight", ".lora_B.weight"))
     }
+    alphas = {float(value) for name, value in given.items() if name.endswith(".alpha")}
+    own = {layer.alpha for _, layer in lora_layers(trainer.models.dit)}
     trainer.restore_weights(weights)
+    if alphas and alphas != own:
+        raise TrainingError(
+            f"{file.name} has alpha {', '.join(f'{alpha:g}' for alpha in sorted(alphas))}, but this run "
+            f"{', '.join(f'{alpha:g}' for alpha in sorted(own))}: give --config with that alpha"
+        )
 
 
 def check_base(folder: Path, file: Path) -> None:

@@ -9,15 +9,16 @@ from einops import rearrange
 from magref_core.errors import CheckpointError, MagrefError, ShapeError
 from magref_core.training.codec_embedding import embed_encoder, init_decoder
 from magref_core.training.codec_fitting import BlockStatistics, fit_codec, report
+from magref_core.training.ema import WeightAverage
+from magref_core.training.files import TrainingError, save_tensors
 from magref_core.training.linear_codec import GROUP_PIXELS, STAGE_SHAPES, LinearCodec
 from magref_core.training.rates import RateConfig
+from magref_core.training.state import read_state
 from magref_core.training.vae_training import (
     STATE_FILE,
     WEIGHTS_FILE,
-    TrainingError,
     VAETrainingOptions,
     measure_psnr,
-    random_crop,
     train_vae,
 )
 from magref_core.training.wan_vae import WanVAE, WanVAEConfig, init_weights, normalise
@@ -198,23 +199,27 @@ def test_errors_name_the_remedy(codec, tmp_path):
         fit_codec(BlockStatistics())
     with pytest.raises(CheckpointError, match="dim 16 or more"):
         embed_encoder(codec, WanVAE(WanVAEConfig(dim=8)))
-    with pytest.raises(MagrefError, match="crop"):
-        VAETrainingOptions(num_steps=1, crop=(8, 64, 64))
 
 
 def small_options(**changes):
     rate = RateConfig(peak=2e-3, warmup=2, constant=0)
-    options = {"num_steps": 8, "rate": rate, "log_steps": 4, "average": 0.5, "crop": (5, 16, 16)}
+    options = {"num_steps": 8, "rate": rate, "log_steps": 4, "average": 0.5}
     return VAETrainingOptions(**{**options, **changes})
 
 
-def train(vae, codec, folder, options, *, stop_after=None):
-    clips = moving_discs(8, num_frames=9)
+def train(vae, codec, folder, options, *, stop_after=None, encode=None):
+    clips = moving_discs(8, num_frames=5)[:, :, :16, :16]
     rows = []
-    for progress in train_vae(vae, lambda step: clips[step % 8 :][:1], options, folder, encode=codec.encode):
-        rows.append(progress)
-        if stop_after is not None and progress.step >= stop_after:
-            break
+    is_done = train_vae(
+        vae,
+        lambda step: clips[step % 8 :][:1],
+        options,
+        folder,
+        encode=encode or codec.encode,
+        on_report=rows.append,
+        should_stop=lambda: bool(rows) and rows[-1].step == stop_after,
+    )
+    assert is_done == (stop_after is None)
     return rows
 
 
@@ -246,26 +251,51 @@ def test_training_lowers_the_error_of_the_decoder_and_leaves_the_encoder(codec, 
     assert all(torch.equal(value, encoder[name]) for name, value in vae.encoder.state_dict().items())
 
 
-def test_the_encoder_is_trained_when_asked_for(codec, tmp_path):
-    vae = embedded_vae(codec)
-    before = vae.encoder.head[2].weight.clone()
-    options = small_options(num_steps=1, train_encoder=True)
-    assert len(list(train_vae(vae, lambda _: moving_discs(1), options, tmp_path))) == 1
-    assert not torch.equal(vae.encoder.head[2].weight, before)
-
-
-def test_a_state_of_other_weights_is_refused(codec, tmp_path):
+def test_a_state_of_another_vae_is_refused(codec, tmp_path):
     train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=1))
     assert {STATE_FILE, WEIGHTS_FILE} <= {file.name for file in tmp_path.iterdir()}
-    with pytest.raises(TrainingError, match="other weights"):
-        train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=2, active_levels=2))
+    with pytest.raises(TrainingError, match="state of another VAE: use the same one"):
+        train(WanVAE(WanVAEConfig(dim=8)), codec, tmp_path, small_options(num_steps=1))
 
 
-def test_a_crop_may_start_at_any_frame_and_place():
-    clips = torch.arange(9 * 16 * 32).view(1, 9, 16, 32, 1).expand(-1, -1, -1, -1, 3)
-    starts = set()
-    for seed in range(40):
-        piece = random_crop(clips, (5, 16, 16), torch.Generator().manual_seed(seed))
-        assert piece.shape == (1, 5, 16, 16, 3)
-        starts.add(int(piece[0, 0, 0, 0, 0]) // (16 * 32))
-    assert starts == {0, 1, 2, 3, 4}
+def test_a_state_of_another_run_is_refused(codec, tmp_path):
+    train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=1))
+    with pytest.raises(TrainingError, match=r"saved with other options \(num_steps, seed differ\)"):
+        train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=2, seed=1))
+    save_tensors(tmp_path / STATE_FILE, {"a": torch.zeros(1)}, {"kind": "magref_run"})
+    with pytest.raises(TrainingError, match="not the state of a VAE's training"):
+        train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=1))
+
+
+def test_a_cut_off_state_is_told(codec, tmp_path):
+    train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=1))
+    whole = (tmp_path / STATE_FILE).read_bytes()
+    (tmp_path / STATE_FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match="cut off or broken"):
+        train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=1))
+
+
+def test_latents_that_are_no_numbers_stop_the_run_and_the_state_before_is_kept(codec, tmp_path):
+    vae, calls = embedded_vae(codec), []
+
+    def encode(clips):
+        calls.append(1)
+        return codec.encode(clips) * (float("nan") if len(calls) == 3 else 1.0)
+
+    with pytest.raises(TrainingError, match="step 2 of the VAE gave a loss of nan"):
+        train(vae, codec, tmp_path, small_options(), encode=encode)
+    metadata, tensors = read_state(tmp_path / STATE_FILE)
+    assert metadata["step"] == "2" and all(value.isfinite().all() for value in tensors.values())
+
+
+def test_an_interrupt_within_a_step_is_not_saved(codec, tmp_path, monkeypatch):
+    train(embedded_vae(codec), codec, tmp_path, small_options(num_steps=8), stop_after=4)
+    vae = embedded_vae(codec)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WeightAverage, "update", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(vae, codec, tmp_path, small_options(num_steps=8))
+    assert read_state(tmp_path / STATE_FILE)[0]["step"] == "4"

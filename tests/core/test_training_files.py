@@ -1,5 +1,6 @@
 import errno
 import importlib
+import os
 from contextlib import contextmanager
 
 import pytest
@@ -100,3 +101,21 @@ def test_a_folder_that_is_a_file_is_told_in_a_sentence(tmp_path):
         TrainingError, match=r"^a\.txt could not be written .*: free some space or choose another"
     ):
         save_text(tmp_path / "run" / "a.txt", "text")
+
+
+def test_files_can_be_read_by_whoever_the_user_lets(tmp_path):
+    before = os.umask(0o022)
+    try:
+        save_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(1)}, {})
+        save_text(tmp_path / "a.txt", "a")
+    finally:
+        os.umask(before)
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes == {"a.safetensors": 0o644, "a.txt": 0o644}
+
+
+def test_what_a_killed_process_left_over_is_written_over(tmp_path):
+    (tmp_path / ".a.txt.part").write_text("half")
+    save_text(tmp_path / "a.txt", "whole")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "whole"

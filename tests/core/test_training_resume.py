@@ -150,6 +150,19 @@ def test_a_sample_that_is_no_number_stops_the_run_before_it_does_harm(tmp_path):
     )
 
 
+def test_the_state_before_a_loss_that_is_no_number_is_saved_whenever_it_comes(tmp_path):
+    samples = [sample(seed) for seed in range(4)]
+    samples[2]["latents"][0, 0, 0, 0] = float("nan")
+    dataset = dataset_in(tmp_path / "samples", samples)
+    config = replace(WITHOUT_DROPS, steps=50, seed=3)
+    trainer = Trainer(Models(dit=tiny_dit()), dataset, config, tmp_path / "run")
+    with pytest.raises(TrainingError, match="gave a loss of nan"):
+        trainer.train()
+    saved = load_state(tmp_path / "run" / "state.safetensors", config)
+    assert saved.step == trainer.step
+    assert all(value.isfinite().all() for value in saved.weights.values())
+
+
 def test_gradients_that_overflow_stop_the_run_too(tmp_path):
     trainer = tiny_trainer(tmp_path / "run")
     trainer.weights["head.head.bias"].register_hook(lambda gradient: gradient * float("inf"))

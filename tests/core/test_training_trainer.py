@@ -281,5 +281,12 @@ def test_previews_come_after_the_state_that_they_show(tmp_path):
         state = load_state(tmp_path / "run" / "state.safetensors", TINY)
         seen.append((step, state.step))
 
-    trainer.train(Hooks(on_preview=look, save_seconds=0))
-    assert seen == [(step, step) for step in range(1, 7)]
+    saves: list[int] = []
+    trainer.train(Hooks(on_preview=look, preview_steps=2, on_save=saves.append, save_seconds=1e9))
+    assert seen == [(2, 2), (4, 4), (6, 6)] and saves == [2, 4, 6]
+
+
+def test_who_listens_is_told_of_every_save(tmp_path):
+    saves: list[int] = []
+    tiny_trainer(tmp_path / "run").train(Hooks(on_save=saves.append, save_seconds=0))
+    assert saves == list(range(1, 7))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -130,7 +131,7 @@ def test_the_precision_of_the_checkpoint_is_kept(folder, dtype):
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(folder, monkeypatch):
     whole = load_file(run(folder, *tiny(folder), out="whole"))
     steps = iter([False] * 3 + [True] * 10)
-    monkeypatch.setattr(train, "stop_on_signals", lambda: Stop(steps))
+    monkeypatch.setattr(train, "stop_on_signals", lambda: nullcontext(Stop(steps)))
     run(folder, *tiny(folder))
     monkeypatch.undo()
     assert load_state(folder / "run" / "state.safetensors", with_lora()).step == 3
@@ -149,12 +150,14 @@ class Stop:
 
 
 def test_ctrl_c_stops_after_the_step_and_the_second_one_at_once():
-    received = train.stop_on_signals()
-    assert not received
-    os.kill(os.getpid(), signal.SIGINT)
-    assert received == [signal.SIGINT]
-    with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGTERM)
+    before = signal.getsignal(signal.SIGINT)
+    with train.stop_on_signals() as received:
+        assert not received
+        os.kill(os.getpid(), signal.SIGINT)
+        assert received == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_finished_run_goes_on_with_more_steps(folder):

@@ -13,23 +13,27 @@ from safetensors.torch import load_file
 from magref_core.bundle import hashes_of, read_config
 from magref_core.dit.checkpoint import load_dit
 from magref_core.dit.config import DiTConfig
+from magref_core.dit.model import MagrefDiT
 from magref_core.training.dataset import Dataset
 from magref_core.training.files import TrainingError, save_tensors
+from magref_core.training.linear_codec import LinearCodec
 from magref_core.training.masking import PAPER
 from magref_core.training.tokenizer import Tokenizer
 from magref_core.training.trainer import Trainer
+from magref_core.training.wan_vae import WanVAE, WanVAEConfig, normalise
 from magref_core.world.captions import VOCABULARY, caption
 from magref_core.world.film import film
 from magref_core.world.scene import SceneOptions, draw_scene
-from scripts import train_demo
-from scripts.training import bundle, drawing, stages
+from scripts import ROOT, train_demo
+from scripts.training import bundle, dit_stage, drawing, stages
 from scripts.training.files import RunFiles, averaged_models
 from scripts.training.presets import PRESETS
 from scripts.training.preview import conditions_of, generate
 from scripts.training.samples import Encoders, draw_samples, make_sample
-from scripts.training.staging import MAX_REFERENCES, StagingOptions, stage
+from scripts.training.staging import MAX_REFERENCES, StagingOptions, cast_references, stage
 
 SCENES = SceneOptions(height=64, width=96, background_reference=0.5)
+SHIPPED_VAE = ROOT / "models" / "demo" / bundle.PARTS["vae"]
 STAGING = StagingOptions(layout=PAPER, second_photo=0.5)
 TINY = replace(
     PRESETS["smoke"],
@@ -74,6 +78,7 @@ def run(tmp_path_factory, tokenizer, samples):
     files = RunFiles(folder=tmp_path_factory.mktemp("run"))
     drawing.write_shard(files.samples / "shard_0000.safetensors", samples)
     files.tokenizer.write_bytes(tokenizer.model)
+    files.codec.write_bytes(b"codec")
     from scripts.training.files import new_models
 
     Trainer(
@@ -95,8 +100,19 @@ def test_a_staged_scene_shows_its_actors_in_other_views():
             if actor is not None:
                 assert reference.name.startswith(scene.actors[actor].identity.category)
                 assert reference.alpha is not None
-        if not scene.background_reference:
-            assert set(staged.subjects) == set(range(len(scene.actors)))
+        assert {each for each in staged.subjects if each is not None} == set(range(len(scene.actors)))
+
+
+def test_in_a_full_scene_second_views_are_given_up_first():
+    rng = np.random.default_rng(3)
+    options = replace(STAGING, second_photo=1.0)
+    for count, background, expected in (
+        (2, 0.0, [0, 0, 1, 1]), (2, 1.0, [0, 0, 1, None]), (3, 0.0, [0, 0, 1, 2]), (3, 1.0, [0, 1, 2, None]),
+    ):  # fmt: skip
+        scenes = replace(SCENES, subjects={count: 1.0}, background_reference=background)
+        references, subjects = cast_references(draw_scene(rng, scenes), options, rng)
+        assert list(subjects) == expected
+        assert len({reference.name for reference in references}) == len(references) == 4
 
 
 def test_a_subject_that_is_dropped_is_on_no_canvas():
@@ -165,6 +181,10 @@ def test_a_run_is_exported_as_files_that_the_loaders_read(run, tmp_path, tokeniz
     hashes = json.loads((tmp_path / "hashes.json").read_text())
     assert hashes == hashes_of(tmp_path)
     assert set(hashes) == set(bundle.PARTS.values())
+    assert (tmp_path / bundle.CODEC).read_bytes() == b"codec"
+    recipe = json.loads((tmp_path / "training.json").read_text())
+    assert recipe["training"]["steps"] == 2 and recipe["dit"]["dim"] == 128
+    assert {"scenes", "staging", "vae", "num_samples"} <= set(recipe)
 
 
 def test_a_preview_does_what_the_solver_does_with_the_model(run, encoders):
@@ -213,6 +233,88 @@ def test_short_clips_are_drawn_after_the_whole_ones(tmp_path, monkeypatch, encod
     short = Dataset(files.samples).shards[1].tensors
     assert torch.equal(short["latents"][0], long["latents"][:, :2])
     assert torch.equal(short["subject"][0], long["subject"][:2])
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Names of the stages that are run, each doing nothing; the value decides whether it says it is done."""
+    done = {}
+
+    def stub(name):
+        def run(*_, **__):
+            done.setdefault(name, True)
+            done["order"] = (*done.get("order", ()), name)
+            return done[name]
+
+        return run
+
+    for module, name in (
+        (stages, "make_tokenizer"),
+        (stages, "make_codec"),
+        (drawing, "draw_dataset"),
+        (dit_stage, "train_dit"),
+        (stages, "make_vae"),
+        (bundle, "export_bundle"),
+    ):
+        monkeypatch.setattr(module, name, stub(name))
+    return done
+
+
+def run_stages(folder, *words, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train_demo", "--folder", str(folder), *words])
+    train_demo.run_stages(train_demo.read_arguments(), RunFiles(folder=folder), TINY)
+
+
+@pytest.mark.parametrize("stopped", ["train_dit", "make_vae"])
+def test_after_a_stage_that_was_stopped_no_other_is_run(tmp_path, monkeypatch, capsys, called, stopped):
+    called[stopped] = False
+    run_stages(tmp_path, monkeypatch=monkeypatch)
+    assert called["order"][-1] == stopped and "export_bundle" not in called["order"]
+    assert "the same command goes on" in capsys.readouterr().out
+    called[stopped] = True
+    run_stages(tmp_path, monkeypatch=monkeypatch)
+    assert called["order"][-1] == "export_bundle"
+
+
+def test_a_run_of_another_preset_is_not_mixed_in(tmp_path):
+    files = RunFiles(folder=tmp_path)
+    stages.check_preset(files, TINY)
+    stages.check_preset(files, replace(TINY, training=replace(TINY.training, steps=9)))
+    with pytest.raises(TrainingError, match=r"run of another preset \(scenes, num_clips differ\)"):
+        stages.check_preset(files, replace(TINY, scenes=replace(TINY.scenes, height=96), num_clips=7))
+
+
+def test_the_vae_of_a_bundle_is_taken_over(tmp_path, monkeypatch, called):
+    run_stages(tmp_path, "--vae-of", str(ROOT / "models" / "demo"), monkeypatch=monkeypatch)
+    assert called["order"] == ("make_tokenizer", "draw_dataset", "train_dit", "export_bundle")
+    files = RunFiles(folder=tmp_path)
+    assert (files.vae / "vae.safetensors").read_bytes() == SHIPPED_VAE.read_bytes()
+    clip = torch.from_numpy(film(draw_scene(np.random.default_rng(1), SCENES)).frames[:5])
+    vae = WanVAE(WanVAEConfig(dim=16))
+    vae.load_state_dict({name: value.float() for name, value in load_file(SHIPPED_VAE).items()})
+    video = (clip.float() / 127.5 - 1).permute(3, 0, 1, 2)[None]
+    torch.set_flush_denormal(True)
+    latents = normalise(vae.encode(video))
+    torch.set_flush_denormal(False)
+    torch.testing.assert_close(
+        LinearCodec.load(files.codec).encode(clip[None]), latents, atol=0.01, rtol=0.01
+    )
+    with pytest.raises(
+        TrainingError, match=r"holds no training_codec\.safetensors: give the folder of a bundle"
+    ):
+        stages.take_vae(files, tmp_path)
+
+
+def test_the_bundle_and_every_preset_keep_within_their_size():
+    shipped = [file.stat().st_size for file in (ROOT / "models" / "demo").rglob("*") if file.is_file()]
+    assert sum(shipped) <= 40e6
+    encoders = sum(
+        (ROOT / "models" / "demo" / part).stat().st_size for part in list(bundle.PARTS.values())[1:]
+    )
+    for preset in PRESETS.values():
+        with torch.device("meta"):
+            weights = sum(weight.numel() for weight in MagrefDiT(preset.dit).parameters())
+        assert weights <= 14e6 and 2 * weights + encoders <= 40e6
 
 
 @pytest.mark.parametrize(("losses", "falls"), [((2.0, 1.0), True), ((2.0, 1.9), False), ((2.0,), False)])

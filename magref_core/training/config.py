@@ -15,6 +15,7 @@ from ..errors import MagrefError
 from .conditions import DropConfig
 from .files import TrainingError
 from .flow import FlowConfig
+from .grounding import GroundingConfig
 from .lora import LoraConfig, check_pattern
 from .rates import RateConfig
 
@@ -37,6 +38,7 @@ class TrainConfig:
     """Of all draws: samples, noise levels, noise and drops."""
     flow: FlowConfig = field(default_factory=FlowConfig)
     drops: DropConfig = field(default_factory=DropConfig)
+    grounding: GroundingConfig = field(default_factory=GroundingConfig)
     rate: RateConfig = field(default_factory=RateConfig)
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
@@ -77,6 +79,11 @@ class TrainConfig:
         if not all(0 <= share <= 1 and frames >= 1 for share, frames in self.clip_lengths):
             raise MagrefError(
                 f"clip_lengths are {self.clip_lengths}: use pairs of a share from 0 to 1 and at least 1 frame"
+            )
+        if self.grounding.weight > 0 and self.gradient_checkpointing:
+            raise MagrefError(
+                "grounding listens to attention, which gradient checkpointing computes anew: switch one of "
+                "them off"
             )
         check_pattern("the adapter_names", self.adapter_names)
 

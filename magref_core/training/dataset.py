@@ -2,8 +2,9 @@
 
 A shard is one safetensors file with N samples of one size: `latents` and `canvas_latents` (N, 16, T, h, w),
 `latent_mask` (N, h, w), `subject` (N, T, h, w) in 0..255, `text` (N, L) token ids or (N, L, C) features, and
-perhaps `image_tokens` (N, M, C), or the `canvas` (N, H, W, 3) uint8 that they are made of. Any float dtype
-will do; float16 halves the disk.
+perhaps `image_tokens` (N, M, C), or the `canvas` (N, H, W, 3) uint8 that they are made of; and, for
+`grounding`, `owners` and `heights` (N, T, h / 2, w / 2) in bytes, heights in 0..255. Any float dtype will do;
+float16 halves the disk.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from torch import Tensor
 from ..sizes import LATENT_CHANNELS
 from .conditions import Conditions
 from .files import TrainingError, save_tensors
+from .grounding import Parts
 
 NEEDED = ("latents", "canvas_latents", "latent_mask", "subject", "text")
-OPTIONAL = ("image_tokens", "canvas")
+OPTIONAL = ("image_tokens", "canvas", "owners", "heights")
 FORMAT = {"kind": "magref_samples"}
 
 Shapes = tuple[tuple[str, tuple[int, ...], bool], ...]
@@ -40,6 +42,8 @@ class Batch:
     conditions: Conditions
     canvas: Tensor | None
     """(B, H, W, 3) uint8."""
+    parts: Parts | None
+    """What each patch shows, where the samples tell."""
     names: tuple[str, ...]
     """Shard and number of each sample, for messages."""
 
@@ -169,6 +173,10 @@ def _collate(rows: Sequence[tuple[Shard, int]], num_latent_frames: int | None) -
         return stack(name) if all(name in shard.tensors for shard, _ in rows) else None
 
     image_tokens = stack_if_held("image_tokens")
+    owners, heights = stack_if_held("owners"), stack_if_held("heights")
+    parts = None
+    if owners is not None and heights is not None:
+        parts = Parts(owners=owners[:, frames], heights=heights[:, frames].float() / 255)
     return Batch(
         latents=stack("latents")[:, :, frames].float(),
         subject=stack("subject")[:, frames].float() / 255,
@@ -179,5 +187,6 @@ def _collate(rows: Sequence[tuple[Shard, int]], num_latent_frames: int | None) -
             text=text.float() if text.is_floating_point() else text.long(),
         ),
         canvas=stack_if_held("canvas"),
+        parts=parts,
         names=tuple(f"{shard.file}:{row}" for shard, row in rows),
     )

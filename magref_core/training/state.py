@@ -16,7 +16,9 @@ from torch import Tensor
 from .config import TrainConfig, differences, from_json, to_json
 from .files import TrainingError, save_tensors
 
-SCHEDULE_FIELDS = frozenset({"steps", "rate", "clip_lengths", "batch_size", "flow", "drops", "precision"})
+SCHEDULE_FIELDS = frozenset(
+    {"steps", "rate", "clip_lengths", "batch_size", "flow", "drops", "grounding", "precision"}
+)
 """What may change in a resumed run when that is asked for."""
 
 

@@ -21,6 +21,7 @@ from .dataset import Batch, Dataset
 from .ema import WeightAverage
 from .files import TrainingError, save_text
 from .flow import cell_weights, draw_sigmas, flow_loss, noised
+from .grounding import Grounding, Parts
 from .log import Log
 from .lora import add_lora
 from .precision import matrix_precision
@@ -221,6 +222,7 @@ class Trainer:
         channels = guidance_channels(conditions)
         state = torch.cat([noised(batch.latents, noise, sigmas), channels], dim=1)
         text, tokens = conditions.text.to(self.device), conditions.image_tokens
+        grounding = self._ground(batch)
         context = text if self.models.text_encoder is None else self.models.text_encoder(text)
         dtype = dit.dtype or torch.float32
         velocity = dit(
@@ -228,9 +230,11 @@ class Trainer:
             1000 * sigmas.to(self.device),
             context.to(dtype),
             None if tokens is None else tokens.to(self.device, dtype),
+            transformer_options=None if grounding is None else grounding.options(),
         )
         losses = flow_loss(velocity, *(value.to(self.device) for value in (batch.latents, noise, weights)))
-        return (losses * sample_weights.to(self.device)).mean()
+        loss = (losses * sample_weights.to(self.device)).mean()
+        return loss if grounding is None else loss + config.grounding.weight * grounding.loss()
 
     def save(self) -> None:
         """Write the state; see `save_state`."""
@@ -241,6 +245,18 @@ class Trainer:
             optimiser=optimiser_tensors(self.optimiser, self.weights),
         )
         save_state(self.folder / STATE_FILE, state, self.config)
+
+    def _ground(self, batch: Batch) -> Grounding | None:
+        config = self.config.grounding
+        if config.weight == 0:
+            return None
+        if batch.parts is None:
+            raise TrainingError(
+                f"the samples {', '.join(batch.names)} do not tell what shows whom: make the data set again, or "
+                "set the weight of grounding to 0"
+            )
+        owners, heights = batch.parts.owners.to(self.device), batch.parts.heights.to(self.device)
+        return Grounding(Parts(owners=owners, heights=heights), config)
 
     def _look(self, batch: Batch) -> Tensor:
         if batch.canvas is None:

@@ -9,6 +9,7 @@ from magref_core.dit.config import DiTConfig
 from magref_core.training.conditions import DropConfig
 from magref_core.training.config import TrainConfig
 from magref_core.training.flow import FlowConfig
+from magref_core.training.grounding import GroundingConfig
 from magref_core.training.masking import PAPER, LayoutConfig
 from magref_core.training.rates import RateConfig
 from magref_core.training.vae_training import VAETrainingOptions
@@ -85,6 +86,7 @@ PRESETS: dict[PresetName, Preset] = {
             precision="bfloat16",
             flow=FlowConfig(shift=8.0),
             drops=DropConfig(text=0.06, references=0.05),
+            grounding=GroundingConfig(weight=0.1),
             rate=RateConfig(peak=1e-3, warmup=200, constant=0.85),
             clip_lengths=((0.77, 2), (1.0, 5)),
         ),
@@ -102,6 +104,7 @@ PRESETS: dict[PresetName, Preset] = {
             precision="bfloat16",
             flow=FlowConfig(shift=8.0),
             drops=DropConfig(text=0.06, references=0.05),
+            grounding=GroundingConfig(weight=0.1),
             rate=RateConfig(peak=1e-3, warmup=200, constant=0.8),
             clip_lengths=((0.6, 2), (1.0, 5)),
         ),

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from magref_core.canvas.compose import compose_canvas
 from magref_core.canvas.masks import to_latent_mask
-from magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
-from magref_core.world.film import film
+from magref_core.sizes import FRAME_STRIDE, PATCH_STRIDE, PIXEL_STRIDE
+from magref_core.training.grounding import NOBODY
+from magref_core.world.film import Film, film
 from magref_core.world.scene import SceneOptions, draw_scene
 
 from .staging import Staged, StagingOptions, stage
+
+LEAST_SHARE = 0.15
+"""Of a patch that a subject must cover to own it."""
 
 Sample = dict[str, Tensor]
 Encode = Callable[[Tensor], Tensor]
@@ -63,8 +68,42 @@ def make_sample(staged: Staged, encoders: Encoders, *, num_frames: int | None = 
         "latent_mask": mask[0],
         "subject": subject_share(torch.from_numpy(drawn.masks.any(0)), staged.canvas.mask),
         "canvas": canvas,
+        **part_maps(staged, drawn),
         "text": encoders.text(staged.prompt).to(torch.int16),
     }
+
+
+def part_maps(staged: Staged, drawn: Film) -> Sample:
+    """`owners` and `heights` of `magref_core.training.grounding`, in bytes; an actor's number counts from 1."""
+    scene, canvas = staged.scene, staged.canvas
+    size = {"height": canvas.height, "width": canvas.width}
+    on_canvas = torch.zeros(len(scene.actors), canvas.height, canvas.width)
+    for placement in canvas.placements:
+        actor = staged.subjects[placement.reference]
+        if actor is not None:
+            alone = replace(placement, reference=0)
+            reference = canvas.references[placement.reference]
+            cut = compose_canvas([reference], [alone], **size, mask_shape="cutout").mask.float()
+            on_canvas[actor] = torch.maximum(on_canvas[actor], cut)
+    seen = torch.from_numpy(drawn.masks).float()  # (N, F, H, W)
+    later = seen[:, 1:].unflatten(1, (-1, FRAME_STRIDE)).mean(2)
+    shares = F.avg_pool2d(torch.cat([on_canvas[:, None], later], dim=1), PATCH_STRIDE)  # (N, T, h, w)
+    largest, owner = shares.max(0)
+    heights = torch.stack([_heights(each) for each in shares])
+    return {
+        "owners": torch.where(largest > LEAST_SHARE, owner + 1, NOBODY).to(torch.uint8),
+        "heights": (heights.gather(0, owner[None])[0] * 255).round().to(torch.uint8),
+    }
+
+
+def _heights(shares: Tensor) -> Tensor:
+    """How far down a subject each patch lies: (T, h, w) in [0, 1], from the rows that show it."""
+    rows = torch.arange(shares.shape[1]).float()
+    is_seen = (shares > LEAST_SHARE).any(-1)  # (T, h)
+    top = torch.where(is_seen, rows, torch.inf).amin(1)[:, None]
+    bottom = torch.where(is_seen, rows, -torch.inf).amax(1)[:, None]
+    down = ((rows - top) / (bottom - top).clamp(min=1)).nan_to_num(0.5).clamp(0, 1)
+    return down[..., None].expand_as(shares)
 
 
 def subject_share(seen: Tensor, canvas_mask: Tensor) -> Tensor:

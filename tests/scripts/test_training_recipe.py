@@ -29,7 +29,7 @@ from scripts.training import bundle, dit_stage, drawing, stages
 from scripts.training.files import RunFiles, averaged_models
 from scripts.training.presets import PRESETS
 from scripts.training.preview import conditions_of, generate
-from scripts.training.samples import Encoders, draw_samples, make_sample
+from scripts.training.samples import Encoders, draw_samples, make_sample, part_maps
 from scripts.training.staging import MAX_REFERENCES, StagingOptions, cast_references, stage
 
 SCENES = SceneOptions(height=64, width=96, background_reference=0.5)
@@ -218,6 +218,30 @@ def test_drawn_shards_are_kept_and_missing_ones_drawn(tmp_path, monkeypatch, sam
     monkeypatch.setattr(drawing.multiprocessing, "get_context", lambda _: type("C", (), {"Pool": Pool}))
     drawing.draw_dataset(files, replace(TINY, num_samples=2500), seed=0, workers=1)
     assert drawn == [1, 2]
+
+
+def test_part_maps_tell_who_is_where_on_the_canvas_and_in_the_film():
+    rng = np.random.default_rng(8)
+    for _ in range(10):
+        staged = stage(draw_scene(rng, replace(SCENES, subjects={2: 1.0})), STAGING, rng)
+        drawn = film(staged.scene)
+        maps = part_maps(staged, drawn)
+        assert maps["owners"].shape == maps["heights"].shape == (5, 4, 6)
+        for placement in staged.canvas.placements:
+            actor, box = staged.subjects[placement.reference], placement.box
+            middle = maps["owners"][0, (box.y + box.height // 2) // 16, (box.x + box.width // 2) // 16]
+            if actor is not None and box.height >= 32:
+                assert middle == actor + 1
+        for actor in range(2):
+            own = maps["owners"][1:] == actor + 1
+            whose = torch.from_numpy(drawn.masks[actor, 1:]).float().unflatten(0, (-1, 4)).mean(1)
+            share = whose.unflatten(1, (4, 16)).unflatten(3, (6, 16)).mean((2, 4))
+            assert share[own].min() > 0.15 and share[own].mean() > 3 * share[~own].mean()
+            rows = own.any(-1).nonzero()
+            heights = maps["heights"][1:].float() / 255
+            for frame in rows[:, 0].unique():
+                seen = heights[frame][own[frame]]
+                assert seen.min() < 0.51 and seen.max() > 0.49
 
 
 def test_short_clips_are_drawn_after_the_whole_ones(tmp_path, monkeypatch, encoders):

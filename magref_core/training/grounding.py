@@ -1,6 +1,6 @@
-"""Teach attention where to look: a patch of the video that shows a subject at the same part of its reference.
+"""Teach attention where to look: at the part of a reference that a patch of the video shows.
 
-Rectified flow alone takes very long to find out that the fox of the prompt is the fox of the canvas; until then
+Rectified flow alone takes long to find out that the fox of the prompt is the fox of the canvas; until then
 the looks of all subjects are averaged. Where it is known what shows whom, attention can be told.
 """
 
@@ -38,7 +38,8 @@ class GroundingConfig:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0) or not self.spread > 0:
             raise MagrefError(
-                f"the grounding has weight {self.weight} and spread {self.spread}: use at least 0, and above 0"
+                f"the grounding has weight {self.weight} and spread {self.spread}: use at least 0, and "
+                "above 0"
             )
 
 
@@ -47,9 +48,9 @@ class Parts:
     """What each patch of latents shows; frame 0 is the canvas."""
 
     owners: Tensor
-    """(B, T, h, w) integers: the subject that a patch shows most of, counted from 1; 0 where there is none."""
+    """(B, T, h, w) integers: the subject that a patch shows most of, counted from 1; 0 for none."""
     heights: Tensor
-    """(B, T, h, w) float32 in [0, 1]: how far down its subject the middle of a patch lies."""
+    """(B, T, h, w) float32 in [0, 1]: how far down its subject a patch lies."""
 
 
 class Grounding:
@@ -85,8 +86,8 @@ def wanted_attention(parts: Parts, spread: float) -> tuple[Tensor, Tensor]:
         spread: see `GroundingConfig`.
 
     Returns:
-        Shares (B, N, M) of M canvas patches for each of N later patches, 1 in sum where the patch's subject is
-        on the canvas, and whether it is, (B, N).
+        Shares (B, N, M) of M canvas patches for each of N later patches, 1 in sum where the patch's subject
+        is on the canvas, and whether it is, (B, N).
     """
     owners, heights = parts.owners.flatten(2), parts.heights.float().flatten(2)
     canvas_owner, canvas_height = owners[:, :1], heights[:, :1]  # (B, 1, M)

@@ -252,8 +252,8 @@ class Trainer:
             return None
         if batch.parts is None:
             raise TrainingError(
-                f"the samples {', '.join(batch.names)} do not tell what shows whom: make the data set again, or "
-                "set the weight of grounding to 0"
+                f"the samples {', '.join(batch.names)} do not tell what shows whom: make the data set again, "
+                "or set the weight of grounding to 0"
             )
         owners, heights = batch.parts.owners.to(self.device), batch.parts.heights.to(self.device)
         return Grounding(Parts(owners=owners, heights=heights), config)

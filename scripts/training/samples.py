@@ -74,17 +74,17 @@ def make_sample(staged: Staged, encoders: Encoders, *, num_frames: int | None = 
 
 
 def part_maps(staged: Staged, drawn: Film) -> Sample:
-    """`owners` and `heights` of `magref_core.training.grounding`, in bytes; an actor's number counts from 1."""
+    """`owners` and `heights` of `magref_core.training.grounding`, in bytes; actors count from 1."""
     scene, canvas = staged.scene, staged.canvas
-    size = {"height": canvas.height, "width": canvas.width}
-    on_canvas = torch.zeros(len(scene.actors), canvas.height, canvas.width)
+    height, width = canvas.height, canvas.width
+    on_canvas = torch.zeros(len(scene.actors), height, width)
     for placement in canvas.placements:
         actor = staged.subjects[placement.reference]
         if actor is not None:
             alone = replace(placement, reference=0)
             reference = canvas.references[placement.reference]
-            cut = compose_canvas([reference], [alone], **size, mask_shape="cutout").mask.float()
-            on_canvas[actor] = torch.maximum(on_canvas[actor], cut)
+            cut = compose_canvas([reference], [alone], height=height, width=width, mask_shape="cutout").mask
+            on_canvas[actor] = torch.maximum(on_canvas[actor], cut.float())
     seen = torch.from_numpy(drawn.masks).float()  # (N, F, H, W)
     later = seen[:, 1:].unflatten(1, (-1, FRAME_STRIDE)).mean(2)
     shares = F.avg_pool2d(torch.cat([on_canvas[:, None], later], dim=1), PATCH_STRIDE)  # (N, T, h, w)

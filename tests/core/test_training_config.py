@@ -8,6 +8,7 @@ from magref_core.training.conditions import DropConfig
 from magref_core.training.config import TrainConfig, differences, from_json, read_config, to_json
 from magref_core.training.files import TrainingError
 from magref_core.training.flow import FlowConfig
+from magref_core.training.grounding import GroundingConfig
 from magref_core.training.lora import LoraConfig
 from magref_core.training.rates import RateConfig
 
@@ -17,6 +18,7 @@ OTHER = TrainConfig(
     seed=5,
     flow=FlowConfig(law="uniform_weighted", shift=5.0),
     drops=DropConfig(text=0.5),
+    grounding=GroundingConfig(blocks=(0, 2), spread=0.3),
     rate=RateConfig(peak=1e-5, decay="cosine_restarts"),
     betas=(0.8, 0.9),
     weight_decay=0.0,

@@ -65,7 +65,7 @@ def test_where_the_references_are_dropped_it_says_nothing(tmp_path):
     trainer = trainer_in(tmp_path, replace(TINY, drops=DropConfig(text=0, references=1)))
     seen = []
     forward = trainer.models.dit.forward
-    trainer.models.dit.forward = lambda *inputs: seen.append(inputs) or forward(*inputs)
+    trainer.models.dit.forward = lambda *inputs, **_options: seen.append(inputs) or forward(*inputs)
     trainer.train_step()
     assert not seen[0][3].any()
 

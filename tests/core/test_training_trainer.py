@@ -1,10 +1,13 @@
+import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from magref_core.errors import MagrefError
+from magref_core.training import trainer as trainer_module
 from magref_core.training.conditions import DropConfig
 from magref_core.training.config import TrainConfig, read_config
 from magref_core.training.dataset import Dataset
@@ -38,7 +41,7 @@ class Oracle(nn.Module):
         super().__init__()
         self.video, self.error = video, nn.Parameter(torch.zeros(()))
 
-    def forward(self, x, timestep, context, clip_fea):
+    def forward(self, x, timestep, context, clip_fea, **_options):
         self.given = {"x": x, "timestep": timestep, "context": context, "clip_fea": clip_fea}
         sigma = (timestep / 1000).view(-1, 1, 1, 1, 1)
         noise = (x[:, :16] - (1 - sigma) * self.video) / sigma
@@ -241,7 +244,9 @@ def test_an_empty_folder_is_no_data_set(tmp_path):
         Dataset(tmp_path)
 
 
-def test_a_run_keeps_its_configuration_log_and_curves(tmp_path):
+def test_a_run_keeps_its_configuration_log_and_curves(tmp_path, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
     config = replace(TINY, seed=4)
     trainer = tiny_trainer(tmp_path / "run", config)
     reports = []

@@ -263,6 +263,16 @@ def _enter_host_python() -> Path:
     return use_host_python().source
 
 
+def check_measure(film: float | None) -> None:
+    """Refuse results whose measure does not know the true puppets in true films.
+
+    Raises:
+        HostError: see above.
+    """
+    if film is not None and film < FILM_FLOOR:
+        raise HostError(f"the measure knows only {film:.3f} of the true puppets: mend it first")
+
+
 def main() -> None:
     """Measure, print, and write."""
     arguments = read_arguments()
@@ -294,8 +304,7 @@ def main() -> None:
     identity = Row(label="", measure="identity", sets=MAIN_SETS)
     reached, film = (estimate_row(result["records"], identity, condition) for condition in (OURS, FILM))
     write(result, arguments.folder)
-    if film is not None and film.value < FILM_FLOOR:
-        raise SystemExit(f"error: the measure knows only {film.value:.3f} of the true puppets: mend it first")
+    check_measure(None if film is None else film.value)
     if arguments.floor is not None and (reached is None or reached.value < arguments.floor):
         raise SystemExit(f"error: identity is below {arguments.floor}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,7 +179,7 @@ def restore_lora(trainer: Trainer, file: Path) -> None:
     alphas = {float(value) for name, value in given.items() if name.endswith(".alpha")}
     own = {layer.alpha for _, layer in lora_layers(trainer.models.dit)}
     trainer.restore_weights(weights)
-    if alphas and alphas != own:
+    if any(not math.isclose(alpha, mine, rel_tol=1e-3) for alpha in alphas for mine in own):  # half precision
         raise TrainingError(
             f"{file.name} has alpha {', '.join(f'{alpha:g}' for alpha in sorted(alphas))}, but this run "
             f"{', '.join(f'{alpha:g}' for alpha in sorted(own))}: give --config with that alpha"

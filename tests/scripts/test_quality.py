@@ -308,3 +308,10 @@ def test_the_contact_sheet_shows_references_and_frames(tmp_path):
     shown = picture[top : top + width * 64 // 96, left : left + width]
     true = cv2.resize(rows[0].frames[0], shown.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     assert np.abs(shown.astype(int) - true).mean() < 8
+
+
+def test_a_measure_that_misses_the_truth_is_not_trusted():
+    quality.check_measure(None)
+    quality.check_measure(0.98)
+    with pytest.raises(quality.HostError, match=r"knows only 0\.970 of the true puppets: mend it first"):
+        quality.check_measure(0.97)

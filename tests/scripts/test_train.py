@@ -174,6 +174,33 @@ def test_a_lora_of_an_earlier_run_is_gone_on_with_from_its_weights(folder):
         torch.testing.assert_close(second[name], value, atol=1e-5, rtol=1e-2)
 
 
+def test_a_lora_of_another_alpha_cannot_be_gone_on_with(folder):
+    file = run(folder, *tiny(folder))
+    weights = {
+        name: value / 2 if name.endswith(".alpha") else value for name, value in load_file(file).items()
+    }
+    save_file(weights, folder / "half.safetensors")
+    words = ("--start-lora", folder / "half.safetensors")
+    refuse(
+        folder,
+        r"half\.safetensors has alpha \d+, but this run \d+: give --config",
+        *tiny(folder),
+        *words,
+        out="second",
+    )
+
+
+def test_a_run_goes_on_with_its_own_lora_only(folder):
+    file = run(folder, *tiny(folder))
+    refuse(
+        folder,
+        r"--resume goes on with the run's own LoRA: leave --start-lora out",
+        "--resume",
+        "--start-lora",
+        file,
+    )
+
+
 def test_a_lora_of_another_rank_cannot_be_gone_on_with(folder):
     run(folder, *tiny(folder))
     words = ("--rank", 2, "--start-lora", folder / "run" / "lora.safetensors")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from scripts.training.files import RunFiles
     from scripts.training.presets import Preset, PresetName
 
-STAGES = ("tokenizer", "codec", "samples", "dit", "vae", "bundle")
+STAGES = ("tokenizer", "text", "codec", "samples", "dit", "vae", "bundle")
 SMOKE_FALL = 0.9
 """The smoke run's last loss must be below this share of its first."""
 
@@ -64,7 +64,7 @@ def read_arguments() -> argparse.Namespace:
 
 def run_stages(arguments: argparse.Namespace, files: RunFiles, preset: Preset) -> None:
     """Run what is asked for and missing, in order; a stage that was stopped is the last."""
-    from scripts.training import bundle, dit_stage, drawing, stages
+    from scripts.training import bundle, dit_stage, drawing, stages, text_stage
 
     stages.check_preset(files, preset)
     if arguments.vae_of is not None:
@@ -75,6 +75,7 @@ def run_stages(arguments: argparse.Namespace, files: RunFiles, preset: Preset) -
             files.tokenizer.exists,
             lambda: stages.make_tokenizer(files, num_captions=preset.num_captions),
         ),
+        "text": (files.text_encoder.exists, lambda: text_stage.make_text_encoder(files, preset)),
         "codec": (files.codec.exists, lambda: stages.make_codec(files, preset, num_clips=preset.num_clips)),
         "samples": (
             lambda: False,

@@ -3,8 +3,8 @@
 A shard is one safetensors file with N samples of one size: `latents` and `canvas_latents` (N, 16, T, h, w),
 `latent_mask` (N, h, w), `subject` (N, T, h, w) in 0..255, `text` (N, L) token ids or (N, L, C) features, and
 perhaps `image_tokens` (N, M, C), or the `canvas` (N, H, W, 3) uint8 that they are made of; and, for
-`grounding`, `owners` and `heights` (N, T, h / 2, w / 2) in bytes, heights in 0..255. Any float dtype will do;
-float16 halves the disk.
+`grounding`, `owners` and `heights` (N, T, h / 2, w / 2) in bytes, heights in 0..255, and `words` (N, S, 2)
+token ids. Any float dtype will do; float16 halves the disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from .files import TrainingError, save_tensors
 from .grounding import Parts
 
 NEEDED = ("latents", "canvas_latents", "latent_mask", "subject", "text")
-OPTIONAL = ("image_tokens", "canvas", "owners", "heights")
+PARTS = ("owners", "heights", "words")
+"""What grounding needs, all of them or none."""
+OPTIONAL = ("image_tokens", "canvas", *PARTS)
 FORMAT = {"kind": "magref_samples"}
 
 Shapes = tuple[tuple[str, tuple[int, ...], bool], ...]
@@ -173,10 +175,13 @@ def _collate(rows: Sequence[tuple[Shard, int]], num_latent_frames: int | None) -
         return stack(name) if all(name in shard.tensors for shard, _ in rows) else None
 
     image_tokens = stack_if_held("image_tokens")
-    owners, heights = stack_if_held("owners"), stack_if_held("heights")
     parts = None
-    if owners is not None and heights is not None:
-        parts = Parts(owners=owners[:, frames], heights=heights[:, frames].float() / 255)
+    if all(name in shard.tensors for shard, _ in rows for name in PARTS):
+        parts = Parts(
+            owners=stack("owners")[:, frames],
+            heights=stack("heights")[:, frames].float() / 255,
+            words=stack("words").long(),
+        )
     return Batch(
         latents=stack("latents")[:, :, frames].float(),
         subject=stack("subject")[:, frames].float() / 255,

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from ..canvas.clip_view import clip_pixels
 from ..dit.model import MagrefDiT
 from .clip_vision import ClipVision
-from .conditions import drop_conditions, guidance_channels
+from .conditions import Conditions, drop_conditions, guidance_channels
 from .config import TrainConfig, to_json
 from .dataset import Batch, Dataset
 from .ema import WeightAverage
 from .files import TrainingError, save_text
 from .flow import cell_weights, draw_sigmas, flow_loss, noised
-from .grounding import Grounding, Parts
+from .grounding import Grounding, Reader
 from .log import Log
 from .lora import add_lora
 from .precision import matrix_precision
@@ -29,7 +29,7 @@ from .rates import rate_at
 from .state import RunState, load_state, optimiser_tensors, restore_optimiser, save_state
 
 STATE_FILE, CONFIG_FILE, LOG_FILE, CURVES_FILE = "state.safetensors", "config.json", "log.csv", "curves.png"
-ENCODERS = ("text_encoder", "image_encoder")
+TRAINED_ALONG = ("text_encoder", "image_encoder", "reader")
 """Fields of `Models` that are trained along with the DiT."""
 CURVES = ("loss", "gradient_norm", "learning_rate", "samples_per_second")
 
@@ -45,6 +45,8 @@ class Models:
     """(L,) token ids of an empty prompt, needed with a text encoder, or its features (L, C)."""
     image_encoder: ClipVision | None = None
     """Trained along; None where samples hold image tokens."""
+    reader: Reader | None = None
+    """Trained along, for grounding; of no use later."""
 
     def look(self, canvas: Tensor) -> Tensor:
         """Image tokens (B, N, C) of canvases (B, H, W, 3) uint8."""
@@ -98,9 +100,9 @@ class Trainer:
         self.models, self.dataset, self.config, self.folder = models, dataset, config, folder
         if config.lora is not None:
             add_lora(models.dit, config.lora, torch.Generator().manual_seed(config.seed))
-            for encoder in (models.text_encoder, models.image_encoder):
-                if encoder is not None:
-                    encoder.requires_grad_(False)  # a LoRA file has no room for it
+            for name in TRAINED_ALONG:
+                if (part := getattr(models, name)) is not None:
+                    part.requires_grad_(False)  # a LoRA file has no room for it
         models.dit.gradient_checkpointing = config.gradient_checkpointing
         self.device = next(models.dit.parameters()).device
         self.weights = _trained(models)
@@ -222,7 +224,7 @@ class Trainer:
         channels = guidance_channels(conditions)
         state = torch.cat([noised(batch.latents, noise, sigmas), channels], dim=1)
         text, tokens = conditions.text.to(self.device), conditions.image_tokens
-        grounding = self._ground(batch)
+        grounding = self._ground(batch, conditions)
         context = text if self.models.text_encoder is None else self.models.text_encoder(text)
         dtype = dit.dtype or torch.float32
         velocity = dit(
@@ -246,7 +248,7 @@ class Trainer:
         )
         save_state(self.folder / STATE_FILE, state, self.config)
 
-    def _ground(self, batch: Batch) -> Grounding | None:
+    def _ground(self, batch: Batch, conditions: Conditions) -> Grounding | None:
         config = self.config.grounding
         if config.weight == 0:
             return None
@@ -255,8 +257,12 @@ class Trainer:
                 f"the samples {', '.join(batch.names)} do not tell what shows whom: make the data set again, "
                 "or set the weight of grounding to 0"
             )
-        owners, heights = batch.parts.owners.to(self.device), batch.parts.heights.to(self.device)
-        return Grounding(Parts(owners=owners, heights=heights), config)
+        given = batch.conditions
+        parts = batch.parts.told_by(
+            text=(conditions.text == given.text).flatten(1).all(1),
+            references=(conditions.latent_mask == given.latent_mask).flatten(1).all(1),
+        )
+        return Grounding(parts.to(self.device), config, self.models.reader)
 
     def _look(self, batch: Batch) -> Tensor:
         if batch.canvas is None:
@@ -301,7 +307,7 @@ class Trainer:
 def _trained(models: Models) -> dict[str, Tensor]:
     """Parameters that are trained: of the DiT by their names, of an encoder behind the name of its field."""
     parts = [models.dit.named_parameters()]
-    for name in ENCODERS:
+    for name in TRAINED_ALONG:
         if (encoder := getattr(models, name)) is not None:
             parts.append(encoder.named_parameters(prefix=name))
     return {name: value for name, value in itertools.chain(*parts) if value.requires_grad}

@@ -44,7 +44,7 @@ def caption(scene: Scene) -> str:
         article = "another" if category in seen else "a"
         seen.add(category)
         names.append(" ".join(part for part in (article, category, side) if part))
-    deeds = [_deed(actor) for actor in scene.actors]
+    deeds = [deed(actor) for actor in scene.actors]
     if deeds == ["meets", "meets"]:
         action = f"{names[0]} meets {names[1]}"
     else:
@@ -58,7 +58,8 @@ def caption(scene: Scene) -> str:
     return ", ".join(sentences)
 
 
-def _deed(actor: Actor) -> str:
+def deed(actor: Actor) -> str:
+    """What an actor does, as captions say it."""
     return (
         _THING_WORDS.get(actor.motion, actor.motion) if is_object(actor.identity.category) else actor.motion
     )

@@ -16,13 +16,10 @@ from magref_core.dit.checkpoint import TEXT_LEN_KEY
 from magref_core.training.clip_vision import ClipVisionConfig
 from magref_core.training.config import to_json
 from magref_core.training.files import save_tensors, save_text
-from magref_core.training.text_encoder import TextEncoder, TextEncoderConfig, silence_pieces
-from magref_core.training.tokenizer import Tokenizer
 from magref_core.training.trainer import CURVES_FILE, LOG_FILE, STATE_FILE
 from magref_core.training.vae_training import WEIGHTS_FILE
-from magref_core.world.captions import VOCABULARY
 
-from .files import RunFiles, read_average, split_weights
+from .files import RunFiles, load_text_encoder, read_average, split_weights
 from .presets import Preset
 
 CODEC = "training_codec.safetensors"
@@ -47,11 +44,7 @@ def export_bundle(files: RunFiles, preset: Preset, bundle: Path) -> None:
     average = read_average(files.dit / STATE_FILE)
     tokenizer = files.tokenizer.read_bytes()
     parts = split_weights(average)
-    pieces = Tokenizer(tokenizer)
-    text_config = TextEncoderConfig(vocab_size=pieces.num_pieces, text_len=preset.dit.text_len)
-    text_encoder = TextEncoder(text_config)
-    text_encoder.load_state_dict(parts["text_encoder"])
-    silence_pieces(text_encoder, pieces.known_pieces(VOCABULARY))
+    text_encoder = load_text_encoder(files)
     spiece_model = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
     text_len = {TEXT_LEN_KEY: preset.dit.text_len}
     _save(bundle, "dit", parts["dit"], text_len)
@@ -60,7 +53,7 @@ def export_bundle(files: RunFiles, preset: Preset, bundle: Path) -> None:
         bundle,
         "text_encoder",
         {**text_encoder.state_dict(), "spiece_model": spiece_model},
-        asdict(text_config),
+        asdict(text_encoder.config),
     )
     _save(bundle, "clip_vision", parts["image_encoder"], asdict(ClipVisionConfig()))
     save_text(bundle / "training.json", to_json(preset))

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from magref_core.dit.model import MagrefDiT
 from magref_core.training.clip_vision import ClipVision
+from magref_core.training.grounding import Reader
 from magref_core.training.initial import initialise
 from magref_core.training.linear_codec import LinearCodec
 from magref_core.training.text_encoder import TextEncoder, TextEncoderConfig
 from magref_core.training.tokenizer import Tokenizer
-from magref_core.training.trainer import ENCODERS, Models
+from magref_core.training.trainer import TRAINED_ALONG, Models
 
 from .presets import Preset
 from .samples import Encoders
@@ -35,6 +37,10 @@ class RunFiles:
     @property
     def codec(self) -> Path:
         return self.folder / "codec.safetensors"
+
+    @property
+    def text_encoder(self) -> Path:
+        return self.folder / "text_encoder.safetensors"
 
     @property
     def vae(self) -> Path:
@@ -59,26 +65,33 @@ def load_encoders(files: RunFiles) -> Encoders:
     )
 
 
+def load_text_encoder(files: RunFiles) -> TextEncoder:
+    """The text encoder of a run, which stays as its own stage left it."""
+    weights = load_file(files.text_encoder)
+    encoder = TextEncoder(TextEncoderConfig(vocab_size=len(weights["shared.weight"])))
+    encoder.load_state_dict(weights)
+    return encoder.requires_grad_(False)
+
+
 def new_models(files: RunFiles, preset: Preset, device: torch.device) -> Models:
-    """An untrained DiT and its encoders."""
+    """An untrained DiT with what is trained along, and the text encoder."""
     tokenizer = Tokenizer(files.tokenizer.read_bytes())
     generator = torch.Generator().manual_seed(preset.training.seed)
     dit = MagrefDiT(preset.dit)
     initialise(dit, generator)
-    text_encoder = TextEncoder(TextEncoderConfig(vocab_size=tokenizer.num_pieces), generator)
     return Models(
         dit=dit.to(device),
-        text_encoder=text_encoder.to(device),
+        text_encoder=load_text_encoder(files).to(device),
         empty_text=tokenizer.batch([""])[0],
         image_encoder=ClipVision(generator=generator).to(device),
+        reader=Reader(preset.dit.dim, tokenizer.num_pieces, preset.training.grounding, generator).to(device),
     )
 
 
 def averaged_models(files: RunFiles, preset: Preset, state: Path) -> Models:
     """The models with the averaged weights of a run's state, ready to be used."""
     models = new_models(files, preset, torch.device("cpu"))
-    parts = split_weights(read_average(state))
-    for name, weights in parts.items():
+    for name, weights in split_weights(read_average(state)).items():
         part: nn.Module = getattr(models, name)
         part.load_state_dict(weights)
         part.eval()
@@ -87,11 +100,11 @@ def averaged_models(files: RunFiles, preset: Preset, state: Path) -> Models:
 
 def split_weights(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Weights of a run by the field of `Models` that they belong to, under their own names."""
-    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("dit", *ENCODERS)}
+    parts: dict[str, dict[str, Tensor]] = {"dit": {}}
     for name, value in weights.items():
         field, _, rest = name.partition(".")
-        if field in ENCODERS:
-            parts[field][rest] = value
+        if field in TRAINED_ALONG:
+            parts.setdefault(field, {})[rest] = value
         else:
             parts["dit"][name] = value
     return parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from magref_core.dit.config import DiTConfig
@@ -12,6 +12,7 @@ from magref_core.training.flow import FlowConfig
 from magref_core.training.grounding import GroundingConfig
 from magref_core.training.masking import PAPER, LayoutConfig
 from magref_core.training.rates import RateConfig
+from magref_core.training.text_lessons import LessonOptions
 from magref_core.training.vae_training import VAETrainingOptions
 from magref_core.world.scene import SceneOptions
 
@@ -35,8 +36,10 @@ class Preset:
     """As well; of the first frames only, which takes a third of the time."""
     vae: tuple[VAETrainingOptions, ...]
     """Phases of the decoder's training, each starting from the average of the one before."""
+    lessons: LessonOptions = field(default_factory=LessonOptions)
+    """Of the text encoder."""
     num_captions: int = 20_000
-    """The tokenizer learns from."""
+    """That the tokenizer, and then the text encoder, learns from."""
     num_clips: int = 500
     """The linear code is fitted to."""
 
@@ -121,6 +124,7 @@ PRESETS: dict[PresetName, Preset] = {
         ),
         num_samples=600,
         vae=_vae_phases(5, 10),
+        lessons=LessonOptions(num_steps=50),
         num_captions=2000,
         num_clips=100,
     ),

@@ -13,9 +13,10 @@ from torch import Tensor
 from magref_core.canvas.compose import compose_canvas
 from magref_core.canvas.masks import to_latent_mask
 from magref_core.sizes import FRAME_STRIDE, PATCH_STRIDE, PIXEL_STRIDE
-from magref_core.training.grounding import NOBODY
+from magref_core.training.grounding import NO_WORD, NOBODY
+from magref_core.world.captions import deed
 from magref_core.world.film import Film, film
-from magref_core.world.scene import SceneOptions, draw_scene
+from magref_core.world.scene import MAX_SUBJECTS, SceneOptions, draw_scene
 
 from .staging import Staged, StagingOptions, stage
 
@@ -69,6 +70,7 @@ def make_sample(staged: Staged, encoders: Encoders, *, num_frames: int | None = 
         "subject": subject_share(torch.from_numpy(drawn.masks.any(0)), staged.canvas.mask),
         "canvas": canvas,
         **part_maps(staged, drawn),
+        "words": subject_words(staged, encoders.text),
         "text": encoders.text(staged.prompt).to(torch.int16),
     }
 
@@ -94,6 +96,15 @@ def part_maps(staged: Staged, drawn: Film) -> Sample:
         "owners": torch.where(largest > LEAST_SHARE, owner + 1, NOBODY).to(torch.uint8),
         "heights": (heights.gather(0, owner[None])[0] * 255).round().to(torch.uint8),
     }
+
+
+def subject_words(staged: Staged, encode: Callable[[str], Tensor]) -> Tensor:
+    """`words` of `magref_core.training.grounding`: each actor's category, and the last word of its deed."""
+    words = torch.full((MAX_SUBJECTS, 2), NO_WORD, dtype=torch.int16)
+    for number, actor in enumerate(staged.scene.actors):
+        for place, word in enumerate((actor.identity.category, deed(actor).split()[-1])):
+            words[number, place] = int(encode(word)[0])
+    return words
 
 
 def _heights(shares: Tensor) -> Tensor:

@@ -16,8 +16,10 @@ from magref_core.dit.config import DiTConfig
 from magref_core.dit.model import MagrefDiT
 from magref_core.training.dataset import Dataset
 from magref_core.training.files import TrainingError, save_tensors
+from magref_core.training.grounding import NO_WORD
 from magref_core.training.linear_codec import LinearCodec
 from magref_core.training.masking import PAPER
+from magref_core.training.text_lessons import LessonOptions
 from magref_core.training.tokenizer import Tokenizer
 from magref_core.training.trainer import Trainer
 from magref_core.training.wan_vae import WanVAE, WanVAEConfig, normalise
@@ -25,11 +27,11 @@ from magref_core.world.captions import VOCABULARY, caption
 from magref_core.world.film import film
 from magref_core.world.scene import SceneOptions, draw_scene
 from scripts import ROOT, train_demo
-from scripts.training import bundle, dit_stage, drawing, stages
-from scripts.training.files import RunFiles, averaged_models
+from scripts.training import bundle, dit_stage, drawing, stages, text_stage
+from scripts.training.files import RunFiles, averaged_models, new_models
 from scripts.training.presets import PRESETS
 from scripts.training.preview import conditions_of, generate
-from scripts.training.samples import Encoders, draw_samples, make_sample, part_maps
+from scripts.training.samples import Encoders, draw_samples, make_sample, part_maps, subject_words
 from scripts.training.staging import MAX_REFERENCES, StagingOptions, cast_references, stage
 
 SCENES = SceneOptions(height=64, width=96, background_reference=0.5)
@@ -39,6 +41,8 @@ TINY = replace(
     PRESETS["smoke"],
     dit=DiTConfig(dim=128, num_heads=1, num_layers=1, ffn_dim=64, text_dim=128, text_len=32, clip_dim=128),
     training=replace(PRESETS["smoke"].training, steps=2, batch_size=2),
+    lessons=LessonOptions(num_steps=1),
+    num_captions=50,
 )
 
 
@@ -79,8 +83,7 @@ def run(tmp_path_factory, tokenizer, samples):
     drawing.write_shard(files.samples / "shard_0000.safetensors", samples)
     files.tokenizer.write_bytes(tokenizer.model)
     files.codec.write_bytes(b"codec")
-    from scripts.training.files import new_models
-
+    assert text_stage.make_text_encoder(files, TINY)
     Trainer(
         new_models(files, TINY, torch.device("cpu")), Dataset(files.samples), TINY.training, files.dit
     ).train()
@@ -244,6 +247,20 @@ def test_part_maps_tell_who_is_where_on_the_canvas_and_in_the_film():
                 assert seen.min() < 0.51 and seen.max() > 0.49
 
 
+def test_words_are_of_the_actors_in_order_and_stand_in_the_prompt(tokenizer):
+    rng = np.random.default_rng(8)
+    for _ in range(10):
+        staged = stage(draw_scene(rng, replace(SCENES, subjects={2: 1.0})), STAGING, rng)
+        words = subject_words(staged, lambda prompt: tokenizer.batch([prompt])[0])
+        pieces = tokenizer.pieces(staged.prompt)
+        places = [pieces.index(int(word)) for word in words[0]]
+        assert [tokenizer.pieces(actor.identity.category)[0] for actor in staged.scene.actors] == words[
+            :2, 0
+        ].tolist()
+        assert places == sorted(places) and set(words[:2].flatten().tolist()) <= set(pieces)
+        assert (words[2] == NO_WORD).all()
+
+
 def test_short_clips_are_drawn_after_the_whole_ones(tmp_path, monkeypatch, encoders):
     files = RunFiles(folder=tmp_path)
     monkeypatch.setattr(drawing, "SHARD", 2)
@@ -274,6 +291,7 @@ def called(monkeypatch):
 
     for module, name in (
         (stages, "make_tokenizer"),
+        (text_stage, "make_text_encoder"),
         (stages, "make_codec"),
         (drawing, "draw_dataset"),
         (dit_stage, "train_dit"),
@@ -310,7 +328,9 @@ def test_a_run_of_another_preset_is_not_mixed_in(tmp_path):
 
 def test_the_vae_of_a_bundle_is_taken_over(tmp_path, monkeypatch, called):
     run_stages(tmp_path, "--vae-of", str(ROOT / "models" / "demo"), monkeypatch=monkeypatch)
-    assert called["order"] == ("make_tokenizer", "draw_dataset", "train_dit", "export_bundle")
+    assert called["order"] == (
+        *("make_tokenizer", "make_text_encoder", "draw_dataset", "train_dit", "export_bundle"),
+    )
     files = RunFiles(folder=tmp_path)
     assert (files.vae / "vae.safetensors").read_bytes() == SHIPPED_VAE.read_bytes()
     clip = torch.from_numpy(film(draw_scene(np.random.default_rng(1), SCENES)).frames[:5])

@@ -48,6 +48,8 @@ class TrainConfig:
     """Decay of the average of the weights, in [0, 1)."""
     clip_lengths: tuple[tuple[float, int], ...] = ()
     """(share of the run, latent frames): up to that share clips are cut to so many latent frames."""
+    keep_short: float = 0.0
+    """Share of the later steps that stay with the first length, evenly spread, in [0, 1]."""
     lora: LoraConfig | None = None
     """Train this instead of the weights themselves."""
     adapter_steps: int = 0
@@ -76,6 +78,8 @@ class TrainConfig:
                 f"betas are {self.betas} and weight_decay is {self.weight_decay}: use 0 to below 1, and at "
                 "least 0"
             )
+        if not 0 <= self.keep_short <= 1:
+            raise MagrefError(f"keep_short is {self.keep_short}, but must be from 0 to 1")
         if not all(0 <= share <= 1 and frames >= 1 for share, frames in self.clip_lengths):
             raise MagrefError(
                 f"clip_lengths are {self.clip_lengths}: use pairs of a share from 0 to 1 and at least 1 frame"
@@ -89,9 +93,10 @@ class TrainConfig:
 
     def latent_frames_at(self, step: int) -> int | None:
         """Latent frames to which clips are cut at a step; None for all they have."""
-        for share, num_latent_frames in self.clip_lengths:
+        for part, (share, num_latent_frames) in enumerate(self.clip_lengths):
             if step < share * self.steps:
-                return num_latent_frames
+                is_kept = part > 0 and step * self.keep_short % 1 < self.keep_short
+                return self.clip_lengths[0][1] if is_kept else num_latent_frames
         return None
 
 

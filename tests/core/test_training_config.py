@@ -119,6 +119,7 @@ def test_a_missing_or_unreadable_file_is_told(tmp_path):
         ({"betas": (0.9, 1.0)}, r"betas are \(0.9, 1.0\)"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),
         ({"clip_lengths": ((0.5, 0),)}, r"clip_lengths are \(\(0.5, 0\),\): use pairs"),
+        ({"keep_short": -0.1}, "keep_short is -0.1, but must be from 0 to 1"),
         ({"clip_lengths": ((1.5, 2),)}, r"clip_lengths are \(\(1.5, 2\),\)"),
         ({"adapter_names": "(img"}, r"the adapter_names are '\(img', no regular expression .*: correct it"),
     ],
@@ -137,6 +138,15 @@ def test_clips_grow_over_the_run():
     config = TrainConfig(steps=100, clip_lengths=((0.25, 1), (0.5, 3)))
     lengths = [config.latent_frames_at(step) for step in (0, 24, 25, 49, 50, 99)]
     assert lengths == [1, 1, 3, 3, None, None]
+
+
+def test_some_later_steps_keep_to_the_first_length_evenly_spread():
+    config = TrainConfig(steps=100, clip_lengths=((0.2, 2), (1.0, 5)), keep_short=0.25)
+    lengths = [config.latent_frames_at(step) for step in range(100)]
+    assert lengths[:20] == [2] * 20
+    assert [lengths[start : start + 4].count(2) for start in range(20, 100, 4)] == [1] * 20
+    assert set(lengths[20:]) == {2, 5}
+
 
 
 def test_differences_are_told_by_the_names_of_the_fields():

@@ -148,7 +148,6 @@ def test_some_later_steps_keep_to_the_first_length_evenly_spread():
     assert set(lengths[20:]) == {2, 5}
 
 
-
 def test_differences_are_told_by_the_names_of_the_fields():
     changed = replace(OTHER, seed=1, flow=FlowConfig(shift=2.0))
     assert differences(OTHER, changed) == ["seed", "flow"]

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 OWN, OTHERS = "this puppet", "others"
 SHOWN = 6
 """Scenes on the contact sheet."""
-LORA_OPTIONS = ("rank", "train_steps", "rate", "batch", "variants", "device")
+LORA_OPTIONS = ("rank", "train_steps", "rate", "targets", "drop_references", "batch", "variants", "device")
+LATE_BLOCKS = r"blocks\.[345]\.(self_attn\.(v|o)|ffn\.[02])"
+"""Of the demo model's six; what they write tells looks, and hardly where or how somebody moves."""
 OPTIONS = ("category", "seed", "scenes", "steps", "strength", *LORA_OPTIONS)
 """Arguments that the results depend on."""
 
@@ -59,6 +61,10 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--train-steps", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--targets", default=LATE_BLOCKS, help="layers that get a LoRA")
+    parser.add_argument(
+        "--drop-references", type=float, default=0.5, help="share of samples that teach the looks alone"
+    )
     parser.add_argument("--variants", type=int, default=7, help="canvases per picture")
     parser.add_argument("--strength", type=float, default=1.0, help="of the LoRA")
     parser.add_argument("--batch", type=int, default=8, help="samples of a step, and clips at once")
@@ -76,6 +82,7 @@ def measure(arguments: argparse.Namespace, work: Path, host: Path) -> dict[str, 
     from benchmarks.support import lora_run, lora_scores, machine, quality_host
     from benchmarks.support.lora_pictures import draw_puppet
     from benchmarks.support.quality_run import stage_case
+    from benchmarks.support.quality_sheet import Row
 
     started = time.monotonic()
     name, preset = preset_of(arguments.models)
@@ -85,7 +92,7 @@ def measure(arguments: argparse.Namespace, work: Path, host: Path) -> dict[str, 
     quality_host.start_host(host, arguments.device)
     how = {"steps": arguments.steps, "batch": arguments.batch}
     records: dict[str, list[dict[str, Any]]] = {}
-    rows: list[Any] = []
+    rows: list[Row] = []
     with torch.inference_mode():
         models = quality_host.load_models(arguments.models, "default")
         with_lora = lora_run.load_lora(models, lora, arguments.strength)
@@ -98,7 +105,9 @@ def measure(arguments: argparse.Namespace, work: Path, host: Path) -> dict[str, 
             clips[lora_scores.ROUND_TRIP] = lora_run.round_trips(models, cases)
             records[label] = lora_run.records_of(cases, clips)
             for case, *pair in zip(cases, before, after, strict=True) if label == OWN else ():
-                rows += [(stage_case(case), frames) for frames in pair]
+                staged = stage_case(case)
+                canvas = staged.canvas.image.numpy()
+                rows += [Row(canvas=canvas, frames=frames, prompt=staged.prompt) for frames in pair]
     return {
         "date": datetime.date.today().isoformat(),
         "commit": machine.commit(ROOT),
@@ -182,7 +191,8 @@ def report(result: dict[str, Any]) -> str:
         table(result["records"]),
         "",
         f"- LoRA: {lora} at a learning rate of {options['rate']:g}, {options['variants']} canvases per "
-        f"picture, strength {options['strength']:g}; {result['lora_bytes'] / 1e6:.1f} MB.",
+        f"picture, {options['drop_references']:.0%} of samples without references, on "
+        f"`{options['targets']}`, strength {options['strength']:g}; {result['lora_bytes'] / 1e6:.1f} MB.",
         f"- Time: {spent}all {seconds['all'] / 60:.0f} min on {options['device']}.",
         f"- Clips: {options['steps']} steps in ComfyUI {result['comfyui']}; the LoRA by LoraLoaderModelOnly.",
         f"- Commit: {result['commit']}.",

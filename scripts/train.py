@@ -61,6 +61,9 @@ def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, metavar="N", help="(1000)")
     parser.add_argument("--batch", type=int, metavar="N", help="samples per step (1)")
     parser.add_argument("--rate", type=float, metavar="X", help="learning rate (2e-4, or 1e-5 with --full)")
+    parser.add_argument(
+        "--drop-references", type=float, metavar="X", help="share of samples without references (0.1)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of all draws (0)")
     parser.add_argument(
         "--adapter-steps", type=int, metavar="N", help="at first train only what reads the image encoder (0)"
@@ -106,6 +109,7 @@ def read_changes(arguments: argparse.Namespace):
         steps=arguments.steps,
         batch_size=arguments.batch,
         rate=arguments.rate,
+        drop_references=arguments.drop_references,
         seed=arguments.seed,
         rank=arguments.rank,
         targets=arguments.targets,

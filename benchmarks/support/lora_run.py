@@ -38,6 +38,8 @@ class LoraOptions:
     rank: int
     train_steps: int
     rate: float
+    targets: str
+    drop_references: float
     batch: int
     variants: int
     """Canvases per picture."""
@@ -70,6 +72,7 @@ def make_lora(
     encoding = [*_words(encoders), *_words(size), "--variants", options.variants]
     encoding += ["--cpu"] if options.device == "cpu" else []
     training = {"rank": options.rank, "steps": options.train_steps, "rate": options.rate}
+    training |= {"targets": options.targets, "drop_references": options.drop_references}
     training |= {"batch": options.batch, "device": options.device}
     dit = host.find_file(bundle, "dit")
     return {

@@ -48,6 +48,7 @@ class Changes:
     steps: int | None = None
     batch_size: int | None = None
     rate: float | None = None
+    drop_references: float | None = None
     seed: int | None = None
     rank: int | None = None
     """Of the LoRA, and its alpha: the update is not scaled."""
@@ -70,6 +71,8 @@ def change_config(config: TrainConfig, changes: Changes) -> TrainConfig:
     }
     if changes.rate is not None:
         given["rate"] = replace(config.rate, peak=changes.rate)
+    if changes.drop_references is not None:
+        given["drops"] = replace(config.drops, references=changes.drop_references)
     lora = config.lora
     if changes.rank is not None:
         lora = replace(lora or LoraConfig(), rank=changes.rank, alpha=float(changes.rank))

@@ -25,6 +25,7 @@ OTHER = TrainConfig(
     clip_norm=0.05,
     average=0.5,
     clip_lengths=((0.25, 1), (0.5, 3)),
+    keep_short=0.2,
     lora=LoraConfig(rank=2),
     adapter_steps=1,
     adapter_names=".*lora_A",

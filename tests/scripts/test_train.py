@@ -213,6 +213,12 @@ def test_targets_choose_the_layers(folder):
     assert {name.split(".")[4] for name in weights} == {"k_img", "v_img"}
 
 
+def test_references_are_left_out_as_often_as_told(folder):
+    run(folder, "--rank", 2, "--steps", 1, "--drop-references", "0.5")
+    config = json.loads((folder / "run" / "config.json").read_text())
+    assert config["drops"] == {"text": 0.1, "references": 0.5}
+
+
 def test_the_adapter_comes_first(folder):
     file = run(folder, "--full", "--steps", 2, "--adapter-steps", 2, "--rate", "0.001")
     trained, base = load_file(file), load_file(folder / "dit.safetensors")

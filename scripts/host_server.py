@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +99,7 @@ class Server:
         # In memory: the default would write into the source tree, whatever the base folder.
         options += ["--database-url", "sqlite:///:memory:"]
         command = [self.host.python, "-u", self.host.source / "main.py", *options, *self.arguments]
-        with self.log_file.open("wb") as log:
+        with self.log_file.open("wb") as log, heeding_interrupts():
             self.process = subprocess.Popen(
                 command,
                 cwd=self.host.source,
@@ -177,6 +179,25 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextmanager
+def heeding_interrupts() -> Generator[None]:
+    """Within, processes are started that heed SIGINT.
+
+    A shell without job control lets what it starts by `&` ignore it, and children would inherit that.
+    """
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def end_process(process: subprocess.Popen[bytes], timeout: float) -> None:

@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 import time
 
@@ -59,6 +60,17 @@ def test_a_server_answers_inside_with_and_is_gone_after_it(make_server):
     assert not server.base.exists()
     with pytest.raises(UnreachableError):
         ComfyClient(server.url).object_info()
+
+
+def test_a_server_ends_in_order_even_where_a_shell_made_us_ignore_interrupts(make_server):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with make_server(ANSWERING) as server:
+            pass
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert server.process.returncode == 0
 
 
 def test_a_server_that_dies_at_its_start_is_told_at_once_with_its_last_words(make_server):

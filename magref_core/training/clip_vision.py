@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..canvas.clip_view import CLIP_MEAN, CLIP_STD
 from ..errors import CheckpointError, ShapeError
+
+
+def quick_clip_pixels(pixels: Tensor, *, size: int) -> Tensor:
+    """As `canvas.clip_view.clip_pixels` but for rounding (1e-6), twice as fast for a batch on a processor.
+
+    The filter is separable and linear: a matrix stretches the rows, another the columns.
+
+    Args:
+        pixels: (B, 3, H, W) float32 in [-1, 1].
+        size: side of the square, in pixels.
+
+    Returns:
+        (B, 3, size, size) float32.
+    """
+    rows, columns = (_stretch(length, size).to(pixels.device) for length in pixels.shape[2:])
+    mean, std = (pixels.new_tensor(each)[:, None, None] for each in (CLIP_MEAN, CLIP_STD))
+    return (rows @ pixels @ columns.T).mul_(0.5 / std).add_((0.5 - mean) / std)
+
+
+@functools.cache
+def _stretch(length: int, size: int) -> Tensor:
+    """(size, length): what each of `length` pixels gives to each of `size`."""
+    unit = torch.eye(length)[None, :, :, None]
+    return F.interpolate(unit, size=(size, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T.contiguous()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..canvas.clip_view import clip_pixels
 from ..dit.model import MagrefDiT
-from .clip_vision import ClipVision
+from .clip_vision import ClipVision, quick_clip_pixels
 from .conditions import Conditions, drop_conditions, guidance_channels
 from .config import TrainConfig, to_json
 from .dataset import Batch, Dataset
@@ -52,7 +51,7 @@ class Models:
         """Image tokens (B, N, C) of canvases (B, H, W, 3) uint8."""
         assert self.image_encoder is not None
         pixels = canvas.permute(0, 3, 1, 2).float() / 127.5 - 1
-        return self.image_encoder.tokens(clip_pixels(pixels, size=self.image_encoder.config.image_size))
+        return self.image_encoder.tokens(quick_clip_pixels(pixels, size=self.image_encoder.config.image_size))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from magref_core.canvas.clip_view import clip_pixels
-from magref_core.training.clip_vision import ClipVision, ClipVisionConfig
+from magref_core.training.clip_vision import ClipVision, ClipVisionConfig, quick_clip_pixels
 from magref_core.training.conditions import DropConfig
 from magref_core.training.files import TrainingError
 from magref_core.training.trainer import Models, Trainer
@@ -20,6 +20,16 @@ TINY_TOWER = ClipVisionConfig(
     image_size=32,
     patch_size=16,
 )
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"), [(96, 160, 224), (160, 96, 224), (480, 832, 224), (64, 64, 64)]
+)
+def test_the_quick_view_is_the_exact_one(height, width, size):
+    pixels = torch.rand((2, 3, height, width), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(
+        quick_clip_pixels(pixels, size=size), clip_pixels(pixels, size=size), rtol=0, atol=1e-5
+    )
 
 
 def canvas_of(seed):
@@ -44,7 +54,8 @@ def test_it_sees_the_stretched_canvas():
     models = models_with_tower()
     canvas = canvas_of(1)[None]
     pixels = clip_pixels(canvas.permute(0, 3, 1, 2) / 127.5 - 1, size=32)
-    assert torch.equal(models.look(canvas), models.image_encoder.tokens(pixels))
+    tokens = models.image_encoder.tokens(pixels)
+    torch.testing.assert_close(models.look(canvas), tokens, rtol=0, atol=1e-5)
 
 
 def test_it_is_trained_with_the_dit_and_saved_with_it(tmp_path):

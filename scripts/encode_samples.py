@@ -74,6 +74,11 @@ def read_arguments(words: list[str] | None = None) -> argparse.Namespace:
         help="official: shuffled cells, as when generating; varied: other grids, sizes and places too",
     )
     parser.add_argument("--no-augment", action="store_true", help="leave the references as they are")
+    parser.add_argument(
+        "--draw-references",
+        action="store_true",
+        help="draw how many and which pictures stand on a canvas, so that their number tells nothing",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--cpu", action="store_true", help="do not use the GPU")
     return parser.parse_args(words)
@@ -138,6 +143,7 @@ def read_options(arguments: argparse.Namespace) -> tuple[ClipOptions, CanvasOpti
         variants=arguments.variants,
         layout=PAPER if arguments.layout == "official" else LayoutConfig(),
         augment=OFF if arguments.no_augment else AugmentConfig(),
+        drawn=arguments.draw_references,
         seed=arguments.seed,
     )
     return options, canvases

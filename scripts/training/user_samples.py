@@ -16,7 +16,7 @@ from magref_core.canvas.masks import to_latent_mask
 from magref_core.canvas.references import Reference
 from magref_core.errors import MagrefError
 from magref_core.sizes import FRAME_STRIDE
-from magref_core.training.augment import AugmentConfig, augment, draw_augmentation
+from magref_core.training.augment import AugmentConfig, augment, choose_references, draw_augmentation
 from magref_core.training.files import TrainingError
 from magref_core.training.masking import PAPER, LayoutConfig, random_layout
 
@@ -52,6 +52,8 @@ class CanvasOptions:
     """Canvases per clip; each has other pictures, places and changes, and another part of a long clip."""
     layout: LayoutConfig = PAPER
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    drawn: bool = False
+    """Draw how many and which pictures stand on a canvas; else each subject stands there once."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -80,12 +82,27 @@ def make_samples(
     ]
     for variant in range(canvases.variants):
         rng = random.Random(f"{canvases.seed} {material.name} {variant}")
-        chosen = [pictures[variant % len(pictures)] for pictures in orders]
+        if canvases.drawn:
+            chosen = draw_references(material.references, rng)
+        else:
+            chosen = [pictures[variant % len(pictures)] for pictures in orders]
         try:
             canvas = draw_canvas(chosen, options, canvases, rng)
         except MagrefError as error:
             raise TrainingError(f"the canvas of '{material.name}' cannot be drawn: {error}") from error
         yield encode_sample(canvas, cut(clip, options.length - 1, rng), material.prompt, encoders)
+
+
+def draw_references(sources: tuple[Source, ...], rng: random.Random) -> list[Source]:
+    """Draw by `choose_references`; backgrounds count as one subject, which has its own chance."""
+    places = [source for source in sources if source.kind == "background"]
+    subjects = list(_by_subject(tuple(source for source in sources if source.kind != "background")).values())
+    if not subjects:
+        return [rng.choice(places)]
+    generator = torch.Generator().manual_seed(rng.getrandbits(63))
+    choice = choose_references([len(pictures) for pictures in subjects], generator)
+    chosen = [subjects[subject][picture] for subject, picture in choice.pictures]
+    return chosen + ([rng.choice(places)] if places and choice.has_background else [])
 
 
 def draw_canvas(

@@ -254,6 +254,17 @@ def test_each_subject_stands_once_on_a_canvas_and_its_pictures_take_turns(folder
     assert seen in ([True, False] * 2, [False, True] * 2)
 
 
+def test_drawn_references_reach_the_canvas(folder):
+    material = only(folder)
+
+    def covered(drawn):
+        canvases = user_samples.CanvasOptions(variants=12, augment=OFF, drawn=drawn)
+        samples = user_samples.make_samples(material, read(material), OPTIONS, canvases, ENCODERS)
+        return {int(sample["latent_mask"].sum()) for sample in samples}
+
+    assert len(covered(True)) > len(covered(False))
+
+
 def test_changes_leave_no_trace_of_what_is_under_a_zero_alpha(tmp_path):
     image = Image.new("RGB", (200, 200), (0, 0, 0))
     image.paste(RED, (60, 60, 140, 140))

@@ -11,6 +11,7 @@ from .guidance import ApplyMaskedGuidance
 from .installation import is_loaded_already
 from .loaders import MagrefDiTLoader
 from .references import LoadReferences
+from .routes import register_routes
 from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
 from .segmentation import AutoMaskSubject
 
@@ -35,4 +36,5 @@ class MagrefExtension(ComfyExtension):
         if is_loaded_already(NODES[0]):
             return []
         register_bundle()
+        register_routes()
         return list(NODES)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from typing import get_args
 
 from comfy_api.latest import io, ui
 
-from ..magref_core.canvas.compose import MaskShape, compose_canvas
-from ..magref_core.canvas.layout import Order, arrange, placements_from_json
-from ..magref_core.errors import MagrefError, ShapeError
-from ..magref_core.sizes import check_video_size
+from ..magref_core.canvas.compose import MaskShape
+from ..magref_core.canvas.placing import LayoutOrder
+from ..magref_core.errors import MagrefError
 from . import host
+from .notices import show_notices
+from .preview import (
+    MAX_SEED,
+    MAX_SIDE,
+    CanvasSettings,
+    build_canvas,
+    check_constants,
+    grave_sentences,
+    report_on,
+    shown_on_page,
+)
 from .types import MagrefCanvas, References
-
-MAX_SIDE = 4096
 
 
 class BuildMaskedCanvas(io.ComfyNode):
@@ -25,9 +32,9 @@ class BuildMaskedCanvas(io.ComfyNode):
             display_name="MAGREF Build Masked Canvas",
             category="MAGREF/canvas",
             description="Pastes the references side by side on a blank canvas in the size of the video, "
-            "and marks where they are. The layout is the official one, repeatable by its seed, or your "
-            "own boxes.",
-            search_aliases=["magref", "composite", "collage", "layout", "canvas"],
+            "and marks where they are. The layout is the official one, repeatable by its seed, one that "
+            "fits the pictures, or your own boxes. The report says what the model will see of each subject.",
+            search_aliases=["magref", "composite", "collage", "layout", "canvas", "preview"],
             inputs=[
                 References.Input(
                     "references", tooltip="From MAGREF Load References or MAGREF Auto Mask Subject."
@@ -35,16 +42,17 @@ class BuildMaskedCanvas(io.ComfyNode):
                 *_size(),
                 io.Combo.Input(
                     "order",
-                    options=list(get_args(Order)),
+                    options=list(get_args(LayoutOrder)),
                     default="official",
                     tooltip="official shuffles references and cells by layout_seed, as MAGREF was trained; "
-                    "reading fills the cells row by row in the order of the list.",
+                    "reading fills the cells row by row in the order of the list; fitted cuts cells by the "
+                    "shapes and kinds of the pictures, so that each is as large as can be.",
                 ),
                 io.Int.Input(
                     "layout_seed",
                     default=0,
                     min=0,
-                    max=0xFFFFFFFF,
+                    max=MAX_SEED,
                     control_after_generate=io.ControlAfterGenerate.fixed,
                     tooltip="Seed of the shuffle. The same seed gives the same canvas; the value equals "
                     "the one that is given to Python's random.seed before the official program.",
@@ -62,42 +70,46 @@ class BuildMaskedCanvas(io.ComfyNode):
                 MagrefCanvas.Output(id="canvas", display_name="canvas"),
                 io.Image.Output(id="image", display_name="image", tooltip="The canvas as the model sees it."),
                 io.Mask.Output(id="mask", display_name="mask", tooltip="1 on a reference, 0 on the blank."),
+                io.String.Output(
+                    id="report",
+                    display_name="report",
+                    tooltip="JSON: what of each subject shows, in pixels, latent cells and tokens, and what "
+                    "should be known before sampling.",
+                ),
             ],
+            hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
 
     @classmethod
-    def validate_inputs(cls, width: int | None, height: int | None, background: str | None) -> bool | str:
+    def validate_inputs(
+        cls, width: int | None, height: int | None, background: str | None, placements: str | None = None
+    ) -> bool | str:
         try:
-            if width is not None and height is not None:  # None: the value comes over a link
-                check_size(width, height)
-            if background is not None:
-                parse_colour(background)
+            check_constants(width=width, height=height, background=background, placements=placements)
         except MagrefError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(
-        cls, references, width, height, order, layout_seed, mask_shape, background, placements
+        cls, references, width, height, order, layout_seed, mask_shape, background, placements=""
     ) -> io.NodeOutput:
-        check_size(width, height)  # a value that came over a link has not been seen before
-        names = [reference.name for reference in references]
-        if placements.strip():
-            placed = placements_from_json(placements, names, height=height, width=width)
-        else:
-            sizes = [(reference.height, reference.width) for reference in references]
-            placed = arrange(sizes, height=height, width=width, seed=layout_seed, order=order, names=names)
-        canvas = compose_canvas(
-            references,
-            placed,
-            height=height,
+        settings = CanvasSettings(
             width=width,
-            background=parse_colour(background),
+            height=height,
+            order=order,
+            layout_seed=layout_seed,
             mask_shape=mask_shape,
+            background=background,
+            placements=placements,
         )
+        canvas = build_canvas(references, settings)
+        report = report_on(canvas)
         image, mask = host.canvas_to_host(canvas)
-        return io.NodeOutput(canvas, image, mask, ui=ui.PreviewImage(image, cls=cls))
+        show_notices(grave_sentences(report.findings), cls.hidden)
+        shown = ui.PreviewImage(image, cls=cls).as_dict() | shown_on_page(canvas, report)
+        return io.NodeOutput(canvas, image, mask, report.as_json(), ui=shown)
 
 
 def _size() -> list[io.Input]:
@@ -135,37 +147,13 @@ def _own_layout() -> list[io.Input]:
             "placements",
             default="",
             multiline=True,
+            # Where the page cannot load the editor there is only a socket, and the layout must do without.
+            optional=True,
             advanced=True,
             placeholder='{"version": 1, "placements": [{"reference": "alice", "x": 0, "y": 0, '
             '"width": 416, "height": 480}]}',
             tooltip="Boxes of your own in pixels, one per reference, pasted in this order; "
             "empty for the layout above.",
+            extra_dict={"widgetType": "MAGREF_CANVAS_EDITOR"},
         ),
     ]
-
-
-def check_size(width: int, height: int) -> None:
-    """Refuse a size that the model or the machine cannot take.
-
-    Raises:
-        ShapeError: a side is no multiple of 16, or longer than 4096.
-    """
-    if max(width, height) > MAX_SIDE:
-        raise ShapeError(
-            f"the video is {width} x {height} pixels, but no side may be over {MAX_SIDE}: use a smaller size"
-        )
-    check_video_size(height=height, width=width)
-
-
-def parse_colour(text: str) -> tuple[int, int, int]:
-    """ "#rrggbb" -> red, green and blue in 0..255.
-
-    Raises:
-        MagrefError: the text is not of that form.
-    """
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text.strip()):
-        raise MagrefError(
-            f"the background is {text!r}, but a colour as #rrggbb is needed: use #ffffff for white"
-        )
-    red, green, blue = bytes.fromhex(text.strip()[1:])
-    return red, green, blue

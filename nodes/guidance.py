@@ -7,11 +7,14 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
+from ..magref_core.canvas.findings import names_missing
 from ..magref_core.canvas.masks import mask_channels, to_latent_mask
 from ..magref_core.errors import ShapeError
 from ..magref_core.latents import encode_canvas
 from ..magref_core.sizes import check_num_frames
 from . import host
+from .notices import show_notices
+from .preview import grave_sentences
 from .types import MagrefCanvas
 
 MAX_LENGTH = 1025
@@ -48,6 +51,15 @@ class ApplyMaskedGuidance(io.ComfyNode):
                     tooltip="Frames that are generated: a multiple of 4 plus 1. MAGREF was trained on 81. "
                     "The first 4 belong to the canvas and are dropped by MAGREF Decode Video: 81 become 77.",
                 ),
+                io.String.Input(
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    advanced=True,
+                    tooltip="The text of the prompt once more, to be told which subjects it does not name; "
+                    "empty for no such check. It changes nothing else.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(id="positive", display_name="positive"),
@@ -56,6 +68,7 @@ class ApplyMaskedGuidance(io.ComfyNode):
                     id="latent", display_name="latent", tooltip="Empty, in the size of the video."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -68,8 +81,9 @@ class ApplyMaskedGuidance(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, positive, negative, vae, clip_vision, canvas, length) -> io.NodeOutput:
+    def execute(cls, positive, negative, vae, clip_vision, canvas, length, prompt="") -> io.NodeOutput:
         check_length(length)  # a value that came over a link has not been seen before
+        show_notices(grave_sentences(names_missing(canvas.references, prompt)), cls.hidden)
         host.check_vae(vae)
         bar = comfy.utils.ProgressBar(2)
         seen = host.see_canvas(clip_vision, canvas)

@@ -196,6 +196,27 @@ def input_file(name: str) -> Path:
     return path
 
 
+def load_files(text: str) -> tuple[Reference, ...]:
+    """The references of a list that names files alone, without any socket.
+
+    Args:
+        text: see `parse_entries`.
+
+    Raises:
+        MagrefError: the list cannot be used, is empty or names a socket, or a file is no picture.
+    """
+    entries = parse_entries(text)
+    if not entries:
+        raise MagrefError(f"there is no reference: give at least one picture as in {EXAMPLE}")
+    for entry in entries:
+        if entry.file is None:
+            raise MagrefError(
+                f"{entry.name} names the socket {entry.image!r}, but no socket is connected here: give a "
+                "file of the input folder"
+            )
+    return tuple(_load(entry, {}, {}) for entry in entries)
+
+
 def _check_masks_have_pictures(entries: list[Entry], masks: dict[str, Tensor]) -> None:
     sockets = {entry.image for entry in entries}
     for name in masks:

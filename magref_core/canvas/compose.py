@@ -99,7 +99,8 @@ def compose_canvas(
         check_inside(box, reference.name, height=height, width=width)
         region = np.s_[box.y : box.bottom, box.x : box.right]
         drawn, alpha = _draw(reference, height=box.height, width=box.width, background=background)
-        image[region] = _lay_over(drawn, alpha, image[region], background)
+        is_opaque = reference.alpha is None
+        image[region] = drawn if is_opaque else _lay_over(drawn, alpha, image[region], background)
         mask[region] |= _cutout_mask(alpha, reference.name) if mask_shape == "cutout" else np.uint8(1)
     return Canvas(
         image=torch.as_tensor(image),
@@ -117,16 +118,29 @@ def _draw(
     The order, first over the colour and then resized, is the official one.
     """
     picture = Image.fromarray(reference.image.numpy())
-    alpha = Image.new("L", picture.size, 255)
     if reference.alpha is not None:
-        alpha = Image.fromarray(reference.alpha.numpy())
         flat = Image.new("RGB", picture.size, background)
-        flat.paste(picture, mask=alpha)
+        flat.paste(picture, mask=Image.fromarray(reference.alpha.numpy()))
         picture = flat
-    drawn, resized_alpha = (
-        np.asarray(layer.resize((width, height), Image.Resampling.LANCZOS)) for layer in (picture, alpha)
-    )
-    return drawn, resized_alpha
+    drawn = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
+    return drawn, placed_alpha(reference, height=height, width=width)
+
+
+def placed_alpha(reference: Reference, *, height: int, width: int) -> Bytes:
+    """The alpha of a reference as it lies on the canvas.
+
+    Args:
+        reference: with or without a cut-out.
+        height: of its box, in pixels.
+        width: of its box, in pixels.
+
+    Returns:
+        (height, width) uint8; 255 where nothing shines through, which is everywhere without a cut-out.
+    """
+    if reference.alpha is None:
+        return np.full((height, width), 255, np.uint8)
+    alpha = Image.fromarray(reference.alpha.numpy())
+    return np.asarray(alpha.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _cutout_mask(alpha: Bytes, name: str) -> Bytes:

@@ -19,6 +19,8 @@ _OFFICIAL_GRIDS = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2), 6: (3, 2), 8: (4,
 """Cells -> (columns, rows)."""
 
 _JSON_VERSION = 1
+_MAX_SHOWN = 80
+"""Characters of a wrong value that a message repeats."""
 _SIDES = ("x", "y", "width", "height")
 _JSON_EXAMPLE = (
     '{"version": 1, "placements": [{"reference": "alice", "x": 0, "y": 0, "width": 100, "height": 200}]}'
@@ -261,6 +263,23 @@ def placements_from_json(
     return tuple(placements)
 
 
+def check_placements_text(text: str, *, height: int, width: int) -> None:
+    """Refuse placements that cannot be used whatever the references are called.
+
+    Args:
+        text: see `placements_from_json`.
+        height: of the canvas, in pixels.
+        width: of the canvas, in pixels.
+
+    Raises:
+        MagrefError: the text is not such JSON.
+        ShapeError: a box has no pixels or reaches over the edge of the canvas.
+    """
+    for number, entry in enumerate(_json_entries(text), start=1):
+        name, box = _read_entry(entry, number)
+        check_inside(box, name, height=height, width=width)
+
+
 def check_inside(box: Box, name: str, *, height: int, width: int) -> None:
     """Refuse a box without pixels, or one that reaches over the edge of the canvas.
 
@@ -307,6 +326,8 @@ def check_each_placed_once(placements: Sequence[Placement], names: Sequence[str]
 def _json_entries(text: str) -> list[Any]:
     try:
         document = json.loads(text)
+    except RecursionError as error:
+        raise MagrefError(f"the placements are nested too deeply: write them like {_JSON_EXAMPLE}") from error
     except ValueError as error:
         raise MagrefError(
             f"the placements are not JSON ({error}): write them like {_JSON_EXAMPLE}"
@@ -314,10 +335,10 @@ def _json_entries(text: str) -> list[Any]:
     entries = cast("dict[str, Any]", document).get("placements") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise MagrefError(f"the placements hold no list 'placements': write them like {_JSON_EXAMPLE}")
-    version = cast("dict[str, Any]", document).get("version")
-    if version != _JSON_VERSION:
+    version: Any = cast("dict[str, Any]", document).get("version")
+    if type(version) is not int or version != _JSON_VERSION:
         raise MagrefError(
-            f"the placements are of version {version!r}, but only version {_JSON_VERSION} can be read: "
+            f"the placements are of version {_shown(version)}, but only version {_JSON_VERSION} can be read: "
             f"write them like {_JSON_EXAMPLE}"
         )
     return cast("list[Any]", entries)
@@ -325,18 +346,36 @@ def _json_entries(text: str) -> list[Any]:
 
 def _read_placement(entry: Any, number: int, names: Sequence[str]) -> Placement:
     """One entry of the JSON list; `number` counts from 1, for messages."""
+    name, box = _read_entry(entry, number)
+    if name not in names:
+        raise MagrefError(
+            f"placement {number} is for the reference {_shown(name)}, which does not exist: "
+            f"use one of {', '.join(repr(known) for known in names)}"
+        )
+    return Placement(reference=list(names).index(name), box=box)
+
+
+def _read_entry(entry: Any, number: int) -> tuple[str, Box]:
+    """The name and the box of one entry, wherever the box lies."""
     fields = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
     name = fields.get("reference")
-    if not isinstance(name, str) or name not in names:
+    if not isinstance(name, str):
         raise MagrefError(
-            f"placement {number} is for the reference {name!r}, which does not exist: "
-            f"use one of {', '.join(repr(known) for known in names)}"
+            f"placement {number} is for the reference {_shown(name)}, but its name as a text is needed: "
+            f"write it like {_JSON_EXAMPLE}"
         )
     sides = [fields.get(side) for side in _SIDES]
     if not all(type(side) is int for side in sides):
-        given = ", ".join(f"{key} {value!r}" for key, value in zip(_SIDES, sides, strict=True))
+        given = ", ".join(f"{key} {_shown(value)}" for key, value in zip(_SIDES, sides, strict=True))
         raise MagrefError(
-            f"placement {number} of {name!r} has {given}, but whole numbers of pixels are needed: correct it"
+            f"placement {number} of {_shown(name)} has {given}, but whole numbers of pixels are needed: "
+            "correct it"
         )
     x, y, width, height = cast("list[int]", sides)
-    return Placement(reference=list(names).index(name), box=Box(x=x, y=y, width=width, height=height))
+    return name, Box(x=x, y=y, width=width, height=height)
+
+
+def _shown(value: object) -> str:
+    """What was given, cut where it is too long for a sentence."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

@@ -48,6 +48,10 @@ class Reference:
     """(H, W, 3) uint8, sRGB; parts under a zero alpha may hold any colour."""
     alpha: Tensor | None = None
     """(H, W) uint8; 255 on the subject, 0 beside it. None: the whole picture is the subject."""
+    subject: str | None = None
+    """Name of the subject that several pictures share; None: the picture's own name."""
+    keep_whole: bool = False
+    """Leave the picture alone when all subjects are cut out, unless it is named there."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)

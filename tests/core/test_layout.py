@@ -1,5 +1,6 @@
 import json
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ from magref_core.canvas.layout import (
     Placement,
     arrange,
     cells_for,
+    check_placements_text,
     fit_in_cell,
     grid_for,
     placements_from_json,
@@ -230,7 +232,7 @@ THREE = [entry(name) for name in NAMES]
         ({"placements": THREE}, "are of version None"),
         (
             {"version": 1, "placements": [3]},
-            "placement 1 is for the reference None, .*: use one of 'alice', 'bob'",
+            "placement 1 is for the reference None, but its name as a text is needed: write it like",
         ),
         (
             {"version": 1, "placements": [entry("eve")]},
@@ -277,3 +279,57 @@ def test_text_that_is_not_json_is_refused_with_an_example():
 def test_boxes_outside_of_the_canvas_are_refused(sides, sentence):
     with pytest.raises(ShapeError, match=sentence):
         read({"version": 1, "placements": [entry("bob", **sides)]})
+
+
+def boxed(x="0", y="0", width="9", height="9"):
+    """The text of one placement, with values that Python's JSON would not write."""
+    sides = f'"x": {x}, "y": {y}, "width": {width}, "height": {height}'
+    return f'{{"version": 1, "placements": [{{"reference": "bob", {sides}}}]}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            boxed(x="NaN"),
+            "has x nan, y 0, width 9, height 9, but whole numbers of pixels are needed: correct",
+        ),
+        (boxed(y="-Infinity"), "y -inf, width 9, height 9, but whole numbers"),
+        (boxed(width="1e999"), "width inf"),
+        (boxed(width="-5"), "box of 'bob' is -5 x 9 pixels, but needs at least 1 x 1: enlarge it"),
+        (boxed(height="0"), "box of 'bob' is 9 x 0 pixels, but needs at least 1 x 1: enlarge it"),
+        (boxed(x=f"{10**30}"), "but the canvas is 832 x 480 pixels: move or shrink the box"),
+        ("[" * 100_000, "the placements are nested too deeply: write them like"),
+        ('{"version": true, "placements": []}', "are of version True, but only version 1 can be read"),
+        ('{"version": 1.5, "placements": []}', "are of version 1.5"),
+        ("NaN", "hold no list 'placements'"),
+        ("9" * 5000, "the placements are not JSON"),
+        ("alice left, bob right", "the placements are not JSON"),
+    ],
+)
+def test_what_is_no_placement_is_refused_before_and_during_a_run(text, sentence):
+    with pytest.raises(MagrefError, match=re.escape(sentence)):
+        placements_from_json(text, NAMES, height=480, width=832)
+    with pytest.raises(MagrefError, match=re.escape(sentence)):
+        check_placements_text(text, height=480, width=832)
+
+
+def test_a_message_repeats_only_the_start_of_a_long_value():
+    document = {"version": 1, "placements": [entry("<img src=x onerror=alert(1)>" + "a" * 10_000)]}
+    with pytest.raises(
+        MagrefError, match=r"for the reference '<img .*aaa\.\.\., which does not exist"
+    ) as caught:
+        read(document)
+    assert len(str(caught.value)) < 200
+
+
+def test_boxes_that_overlap_or_cover_one_another_are_pasted_in_their_order():
+    document = {"version": 1, "placements": [entry("cup"), entry("bob"), entry("alice")]}
+    assert [placement.reference for placement in read(document)] == [2, 1, 0]
+
+
+def test_before_a_run_the_names_of_the_references_are_not_known():
+    text = json.dumps({"version": 1, "placements": [entry("nobody")]})
+    check_placements_text(text, height=480, width=832)
+    with pytest.raises(MagrefError, match="'nobody', which does not exist"):
+        placements_from_json(text, NAMES, height=480, width=832)

@@ -105,3 +105,23 @@ def test_a_vae_of_another_family_is_refused(canvas):
 def test_a_clip_vision_model_of_another_width_is_refused(canvas):
     with pytest.raises(MagrefError, match=r"64 channels, but MAGREF needs ViT-H with 1280"):
         guide(canvas, clip_vision=models.clip_vision(64))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "missing"), [("", []), ("r0 meets R1", []), ("r1 walks", ["r0"]), ("nobody", ["r0", "r1"])]
+)
+def test_the_prompt_as_text_is_searched_for_the_names_of_the_subjects(canvas, caplog, prompt, missing):
+    given = models.conditioning(4, seed=1), models.conditioning(2, seed=2), models.vae(), models.clip_vision()
+    ApplyMaskedGuidance.execute(*given, canvas, 5, prompt)
+    said = [record.message for record in caplog.records if "does not name" in record.message]
+    assert [sentence.split("'")[1] for sentence in said] == missing
+    assert all("say in the prompt what it does" in sentence for sentence in said)
+
+
+def test_the_prompt_as_text_changes_nothing_but_the_notices(canvas):
+    given = models.conditioning(4, seed=1), models.conditioning(2, seed=2), models.vae(), models.clip_vision()
+    plain = ApplyMaskedGuidance.execute(*given, canvas, 5).args
+    told = ApplyMaskedGuidance.execute(*given, canvas, 5, "r0 and r1").args
+    for key in ("concat_latent_image", "concat_mask"):
+        assert torch.equal(plain[0][0][1][key], told[0][0][1][key])
+    assert torch.equal(plain[2]["samples"], told[2]["samples"])

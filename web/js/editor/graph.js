@@ -1,0 +1,194 @@
+/**
+ * Which pictures reach a MAGREF Build Masked Canvas: the walk up its link, through reroutes, bypassed nodes and
+ * the borders of subgraphs. Works on the graph's own objects and needs no page.
+ */
+
+const LOADER = "MagrefLoadReferences";
+const CUTTER = "MagrefAutoMaskSubject";
+const NEVER = 2;
+const BYPASS = 4;
+const MOST_STEPS = 200;
+
+/**
+ * @typedef {Object} Entry - one picture of the list.
+ * @property {string} name
+ * @property {string} kind
+ * @property {string} [file] - in the input folder, where it is known.
+ * @property {boolean} [isOpaque] - the file's transparency does not reach the canvas.
+ */
+
+/**
+ * @typedef {Object} Found
+ * @property {Entry[]|null} entries - null where the list cannot be known before a run.
+ * @property {Object[]|null} files - entries for the route /magref/preview; null if not all are files.
+ * @property {boolean} isCut - MAGREF Auto Mask Subject stands between, so outlines are known after a run only.
+ * @property {string} note - one sentence where something is missing, else empty.
+ */
+
+/**
+ * Find the pictures of a canvas node.
+ * @param {Object} node - MAGREF Build Masked Canvas in the live graph.
+ * @returns {Found}
+ */
+export function findReferences(node) {
+  const nothing = (note) => ({ entries: null, files: null, isCut: false, note });
+  let source = sourceOf(node, "references");
+  if (!source)
+    return nothing("No pictures are connected: connect MAGREF Load References to the input references.");
+  let isCut = false;
+  for (let step = 0; source && typeOf(source.node) === CUTTER && step < MOST_STEPS; step++) {
+    isCut = true;
+    source = sourceOf(source.node, "references");
+  }
+  if (!source || typeOf(source.node) !== LOADER)
+    return nothing("The pictures are not known yet: run the graph once to see them here.");
+  return { ...readLoader(source.node), isCut };
+}
+
+/** What the loader's list and sockets say. */
+function readLoader(loader) {
+  const unknown = (note) => ({ entries: null, files: null, note });
+  if (loader.inputs?.find(({ name }) => name === "references")?.link != null)
+    return unknown("The list of pictures comes over a link: run the graph once to see them here.");
+  const text = widgetValue(loader, "references") ?? "";
+  let items;
+  try {
+    items = readList(text);
+  } catch {
+    return unknown("The list of pictures cannot be read: correct it in MAGREF Load References.");
+  }
+  const sockets = connectedPictures(loader);
+  const named = new Set(items.map(({ image }) => image));
+  const entries = [
+    ...items.flatMap((item) => expand(item, sockets)),
+    ...[...sockets]
+      .filter(([socket]) => !named.has(socket))
+      .map(([socket, file]) => ({ name: socket, kind: "object", file, isOpaque: true })),
+  ];
+  if (!entries.length) return unknown("There is no picture yet: add one in MAGREF Load References.");
+  const areFiles = sockets.size === 0 && items.every(({ file }) => file);
+  const isKnown = entries.every(({ file }) => file);
+  return {
+    entries,
+    files: areFiles ? items : null,
+    note: isKnown ? "" : "Some pictures come from other nodes: run the graph once to see them here.",
+  };
+}
+
+function readList(text) {
+  const items = text.trim() ? JSON.parse(text) : [];
+  const isSound = (item) =>
+    item && typeof item === "object" && (typeof item.file === "string" || typeof item.image === "string");
+  if (!Array.isArray(items) || !items.every(isSound)) throw new TypeError("no list of pictures");
+  return items.filter(({ off }) => !off);
+}
+
+/** One item of the list as one entry for each of its photos. */
+function expand({ file, image, name, kind = "object", photos = [] }, sockets) {
+  const label = name ?? stem(file ?? image);
+  const first = file
+    ? { name: label, kind, file }
+    : { name: label, kind, file: sockets.get(image), isOpaque: true };
+  const others = Array.isArray(photos) ? photos : [];
+  return [first, ...others.map((photo, index) => ({ name: `${label} ${index + 2}`, kind, file: photo }))];
+}
+
+/** The last part of a path without its ending, as Python's `Path.stem`. */
+export function stem(path) {
+  const last = path.split("/").pop();
+  const dot = last.lastIndexOf(".");
+  return dot > 0 ? last.slice(0, dot) : last;
+}
+
+/** Socket -> file that Load Image reads for it, or undefined where another node makes the picture. */
+function connectedPictures(loader) {
+  const found = new Map();
+  for (const { name, link } of loader.inputs ?? []) {
+    if (!name.startsWith("images.") || link == null) continue;
+    const source = sourceOf(loader, name);
+    if (!source) continue;
+    const isFile = typeOf(source.node) === "LoadImage" && source.slot === 0;
+    found.set(name.slice("images.".length), isFile ? widgetValue(source.node, "image") : undefined);
+  }
+  return found;
+}
+
+/**
+ * The value of a node's widget.
+ * @param {Object} node
+ * @param {string} name
+ */
+export function widgetValue(node, name) {
+  return node.widgets?.find((widget) => widget.name === name)?.value;
+}
+
+/**
+ * Whether an input is fed by a link rather than by its widget.
+ * @param {Object} node
+ * @param {string} name
+ */
+export function isLinked(node, name) {
+  return node.inputs?.find((input) => input.name === name)?.link != null;
+}
+
+const typeOf = (node) => node.comfyClass ?? node.type;
+
+/**
+ * The node and output that really feed an input.
+ * @param {Object} node
+ * @param {string} name - of the input.
+ * @returns {{node: Object, slot: number}|null}
+ */
+export function sourceOf(node, name) {
+  const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1;
+  return slot < 0 ? null : follow(node, slot, MOST_STEPS, []);
+}
+
+/**
+ * @param {Object} node
+ * @param {number} slot - of the input.
+ * @param {number} left - steps that may still be made.
+ * @param {Object[]} hosts - the subgraph nodes that were entered, the innermost last.
+ */
+function follow(node, slot, left, hosts) {
+  const input = node.inputs?.[slot];
+  const link = input?.link == null ? null : getLink(node.graph, input.link);
+  if (!link || left <= 0) return null;
+  if (link.originIsIoNode || Number(link.origin_id) === -10) {
+    const host = hosts.at(-1) ?? hostOf(node.graph);
+    return host && follow(host, link.origin_slot, left - 1, hosts.slice(0, -1));
+  }
+  const origin = node.graph.getNodeById(link.origin_id);
+  return origin && through(origin, link.origin_slot, input.type, left - 1, hosts);
+}
+
+/** What an output stands for, once everything that only passes values on is left behind. */
+function through(origin, slot, type, left, hosts) {
+  if (origin.mode === NEVER || left <= 0) return null;
+  if (origin.mode === BYPASS) {
+    const inputs = origin.inputs ?? [];
+    const same = inputs[slot]?.type === type ? slot : inputs.findIndex((input) => input.type === type);
+    return same < 0 ? null : follow(origin, same, left - 1, hosts);
+  }
+  if (origin.subgraph) {
+    const inner = origin.subgraph.outputNode?.slots?.[slot]?.getLinks?.()[0];
+    const node = inner && origin.subgraph.getNodeById(inner.origin_id);
+    return node ? through(node, inner.origin_slot, type, left - 1, [...hosts, origin]) : null;
+  }
+  const virtual = origin.resolveVirtualOutput?.(slot);
+  if (virtual) return through(virtual.node, virtual.slot, type, left - 1, hosts);
+  if (origin.isVirtualNode || origin.type === "Reroute") return follow(origin, slot, left - 1, hosts);
+  return { node: origin, slot };
+}
+
+function getLink(graph, id) {
+  return graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
+}
+
+/** The first node that shows the given subgraph. */
+function hostOf(graph) {
+  const root = graph?.rootGraph;
+  if (!root || root === graph) return null;
+  const graphs = [root, ...(root.subgraphs?.values?.() ?? [])];
+  return graphs.flatMap(({ nodes }) => [...(nodes ?? [])]).find((node) => node.subgraph === graph) ?? null;
+}

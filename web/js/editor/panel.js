@@ -1,0 +1,120 @@
+/** Below and beside the canvas: what the model will see, numbers for each picture, and findings in words. */
+
+import { element } from "../common/dom.js";
+
+/** What can be looked at; the first is the editor itself. */
+export const VIEWS = [
+  ["edit", "Edit", "Move and scale the pictures"],
+  ["canvas", "Canvas", "The canvas as the server composes it"],
+  ["mask", "Mask", "The canvas with its mask"],
+  ["latent_mask", "Latent mask", "The mask on the grid of 8 x 8 pixels that the model is given"],
+  ["clip", "CLIP", "The canvas stretched to 224 x 224, as the image encoder sees it"],
+];
+
+const COLUMNS = [
+  ["Picture", "", ({ reference }) => reference],
+  ["Pixels", "Pixels of the canvas that it takes", ({ pixels }) => pixels.toLocaleString("en")],
+  ["Latent cells", "Cells of 8 x 8 pixels", ({ latent_cells: cells }) => String(cells)],
+  ["Tokens", "Patches of 16 x 16 pixels", ({ tokens }) => String(tokens)],
+  ["Scale", "Over 1 the picture is enlarged", ({ scale }) => `${scale.toFixed(2)} x`],
+  [
+    "Face",
+    "Height of the face on the canvas, in pixels, where one was found",
+    ({ face_height: face }) => (face == null ? "–" : `${Math.round(face)} px`),
+  ],
+];
+
+const SEVERITIES = { error: ["✕", "Error"], warning: ["!", "Warning"], info: ["i", "Note"] };
+
+/** Tabs above the picture. */
+export class Tabs {
+  #buttons = new Map();
+  current = "edit";
+
+  /** @param {(view: string) => void} choose */
+  constructor(choose) {
+    for (const [view, label, title] of VIEWS) {
+      const made = element("button", { type: "button", role: "tab", text: label, title, onclick: () => choose(view) });
+      made.dataset.view = view;
+      this.#buttons.set(view, made);
+    }
+    this.element = element("div", { class: "magref-editor-tabs", role: "tablist" }, ...this.#buttons.values());
+    this.element.addEventListener("keydown", (event) => this.#key(event, choose));
+    this.update("edit", []);
+  }
+
+  #key(event, choose) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const open = [...this.#buttons].filter(([, button]) => !button.disabled).map(([view]) => view);
+    const next = open[(open.indexOf(this.current) + step + open.length) % open.length];
+    choose(next);
+    this.#buttons.get(next).focus();
+  }
+
+  /** Mark the chosen view; those that no picture is known of cannot be chosen. */
+  update(current, known) {
+    this.current = current;
+    for (const [view, button] of this.#buttons) {
+      button.setAttribute("aria-selected", String(view === current));
+      button.tabIndex = view === current ? 0 : -1;
+      button.disabled = view !== "edit" && view !== current && !known.includes(view);
+    }
+  }
+}
+
+/** Numbers and findings. */
+export class Panel {
+  /** @param {(name: string) => void} select - a name in the table was pressed. */
+  constructor(select) {
+    this.select = select;
+    this.numbers = element("table", { class: "magref-editor-numbers" });
+    this.findings = element("ul", { class: "magref-editor-findings" });
+    this.note = element("p", { class: "magref-editor-note" });
+    this.element = element("div", { class: "magref-editor-panel" }, this.numbers, this.findings, this.note);
+    this.element.dataset.captureWheel = "true";
+  }
+
+  /**
+   * @param {{report: Object|null, names: string[], selected: string|null, note: string}} state - names: of the
+   *   pictures, shown where there is no report yet.
+   */
+  update({ report, names, selected, note }) {
+    const subjects = report?.subjects ?? [];
+    const columns = subjects.length ? COLUMNS : COLUMNS.slice(0, 1);
+    const rows = subjects.length ? subjects : names.map((reference) => ({ reference }));
+    const heads = columns.map(([label, title]) => element("th", { text: label, title, scope: "col" }));
+    const body = rows.map((row) => this.#row(row, columns, selected));
+    this.numbers.replaceChildren(...(rows.length ? [element("tr", {}, ...heads), ...body] : []));
+    this.findings.replaceChildren(...(report?.findings ?? []).map(finding));
+    this.note.textContent = note;
+    this.note.hidden = !note;
+  }
+
+  #row(subject, columns, selected) {
+    const isSelected = subject.reference === selected;
+    const button = element("button", {
+      type: "button",
+      text: subject.reference,
+      "aria-pressed": String(isSelected),
+      onclick: () => this.select(subject.reference),
+    });
+    const [, ...numbers] = columns;
+    const cells = numbers.map(([, , write]) => element("td", { text: write(subject) }));
+    return element("tr", { class: isSelected ? "selected" : "" }, element("th", { scope: "row" }, button), ...cells);
+  }
+}
+
+function finding({ severity, code, text, remedy }) {
+  const [sign, word] = SEVERITIES[severity] ?? SEVERITIES.info;
+  const made = element(
+    "li",
+    { class: `magref-editor-finding ${severity in SEVERITIES ? severity : "info"}` },
+    element("span", { class: "sign", text: sign, role: "img", "aria-label": word, title: word }),
+    element("span", { text: remedy ? `${text}: ${remedy}` : text }),
+  );
+  made.dataset.code = code;
+  return made;
+}

@@ -1,0 +1,53 @@
+/** Gives MAGREF Build Masked Canvas its editor. */
+
+import { app } from "../../../../scripts/app.js";
+import { api } from "../../../../scripts/api.js";
+import { CanvasEditor } from "./editor.js";
+import { addStyle } from "./style.js";
+
+const TYPE = "MAGREF_CANVAS_EDITOR";
+const NODE = "MagrefBuildMaskedCanvas";
+const MIN_WIDTH = 500;
+const MIN_HEIGHT = 580;
+
+const editors = new WeakMap();
+
+function makeWidget(node, name) {
+  addStyle();
+  const editor = new CanvasEditor(node, api, () => node.graph != null && app.canvas?.graph === node.graph);
+  const widget = node.addDOMWidget(name, TYPE, editor.element, {
+    getValue: () => editor.value,
+    setValue: (value) => {
+      editor.value = value;
+    },
+    getMinHeight: () => MIN_HEIGHT,
+    hideOnZoom: false,
+  });
+  editors.set(node, { editor, widget });
+  const { onAdded, onExecuted, onRemoved } = node;
+  node.onAdded = function (...given) {
+    onAdded?.apply(this, given);
+    editor.start();
+  };
+  node.onExecuted = function (output, ...others) {
+    onExecuted?.call(this, output, ...others);
+    editor.ran(output);
+  };
+  node.onRemoved = function (...given) {
+    onRemoved?.apply(this, given);
+    editor.stop();
+  };
+  return { widget, minWidth: MIN_WIDTH, minHeight: MIN_HEIGHT };
+}
+
+app.registerExtension({
+  name: "magref.canvasEditor",
+  getCustomWidgets: () => ({ [TYPE]: makeWidget }),
+  nodeCreated(node) {
+    const made = node.comfyClass === NODE && editors.get(node);
+    if (!made) return;
+    // The text box was tucked away among the advanced inputs; the editor is what the node is for.
+    made.widget.advanced = false;
+    made.widget.options.advanced = false;
+  },
+});

@@ -1,0 +1,30 @@
+/** Which files are drawn: those of the last run, which are cut out, else those of the list. */
+
+import { inputPath, viewPath } from "./pictures.js";
+
+/**
+ * @param {import("./graph.js").Found} found
+ * @param {{references: Object[], entries: string}|null} run - the last one; entries: the list then, as JSON.
+ * @returns {{name: string, kind: string, path: string, label: string, width?: number, height?: number}[]} empty
+ *   where the pictures are not known.
+ */
+export function wantedPictures(found, run) {
+  const isOfRun = run?.references.length && run.entries === JSON.stringify(found.entries);
+  if (isOfRun)
+    return run.references.map(({ reference, kind, width, height, ...file }) => ({
+      name: reference,
+      kind,
+      width,
+      height,
+      path: viewPath(file),
+      label: reference,
+    }));
+  const entries = found.entries ?? [];
+  if (!entries.every(({ file }) => file)) return [];
+  return entries.map(({ name, kind, file, isOpaque }) => ({
+    name,
+    kind,
+    path: inputPath(file, isOpaque),
+    label: file,
+  }));
+}

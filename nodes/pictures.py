@@ -7,12 +7,19 @@ import hashlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import folder_paths
 from PIL import Image
 from torch import Tensor
 
+from ..magref_core.canvas.references import Reference
+from ..magref_core.canvas.views import thumbnail
+
 SUBFOLDER = "magref"
+"""Below the folder for temporary files."""
+MAX_SIDE_SHOWN = 512
+"""Longest side, in pixels, of the pictures of references that the page is given."""
 
 
 def png_bytes(picture: Tensor) -> bytes:
@@ -28,7 +35,9 @@ def data_url(picture: Tensor) -> str:
 
 
 def save_temp(picture: Tensor) -> dict[str, Any]:
-    """Write a PNG into the host's temp folder, named after its content, and say where it is.
+    """Write a PNG into the host's temp folder, whole or not at all, and say where it is.
+
+    It is named after its content, so that a second run adds none.
 
     Args:
         picture: (H, W, 3 or 4) uint8.
@@ -41,5 +50,24 @@ def save_temp(picture: Tensor) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.png"
     if not file.exists():
-        file.write_bytes(content)
+        part = folder / f"{file.name}.{uuid4().hex}.part"
+        part.write_bytes(content)
+        part.replace(file)
     return {"filename": file.name, "subfolder": SUBFOLDER, "type": "temp"}
+
+
+def save_reference(reference: Reference) -> dict[str, Any]:
+    """Save a small picture of a reference, transparent where it is cut away.
+
+    Returns:
+        What the page needs: reference (its name), kind, width and height of the whole picture in pixels,
+        has_alpha (whether a part is cut away), and filename, subfolder and type as `save_temp` gives them.
+    """
+    return {
+        "reference": reference.name,
+        "kind": reference.kind,
+        "width": reference.width,
+        "height": reference.height,
+        "has_alpha": reference.alpha is not None,
+        **save_temp(thumbnail(reference.image, reference.alpha, max_side=MAX_SIDE_SHOWN)),
+    }

@@ -13,16 +13,14 @@ from ..magref_core.canvas.layout import check_placements_text
 from ..magref_core.canvas.placing import LayoutOrder, place_references
 from ..magref_core.canvas.references import Reference
 from ..magref_core.canvas.report import Report, make_report
-from ..magref_core.canvas.views import draw_views, thumbnail
+from ..magref_core.canvas.views import draw_views
 from ..magref_core.errors import MagrefError, ShapeError
 from ..magref_core.segmentation.cascade_faces import cascade_finder
 from ..magref_core.sizes import check_video_size
-from .pictures import save_temp
+from .pictures import save_reference, save_temp
 
 MAX_SIDE = 4096
 MAX_SEED = 0xFFFFFFFF
-MAX_EDITOR_SIDE = 512
-"""Longest side, in pixels, of the pictures that the page is given to draw with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,16 +77,7 @@ def shown_on_page(canvas: Canvas, report: Report) -> dict[str, list[Any]]:
         "magref_views": [
             {"kind": kind, **save_temp(picture)} for kind, picture in draw_views(canvas).items()
         ],
-        "magref_references": [
-            {
-                "reference": reference.name,
-                "kind": reference.kind,
-                "width": reference.width,
-                "height": reference.height,
-                **save_temp(thumbnail(reference.image, reference.alpha, max_side=MAX_EDITOR_SIDE)),
-            }
-            for reference in canvas.references
-        ],
+        "magref_references": [save_reference(reference) for reference in canvas.references],
     }
 
 

@@ -16,9 +16,9 @@ from ..magref_core.canvas.layout import placements_to_json
 from ..magref_core.canvas.placing import LayoutOrder
 from ..magref_core.canvas.views import ViewKind, draw_views
 from ..magref_core.errors import MagrefError
+from .entries import load_files
 from .pictures import data_url
 from .preview import MAX_SEED, CanvasSettings, build_canvas, report_on
-from .references import load_files
 
 PREVIEW = "/magref/preview"
 MAX_BODY = 2**20

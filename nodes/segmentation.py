@@ -50,7 +50,7 @@ class AutoMaskSubject(io.ComfyNode):
                     "subjects",
                     default="",
                     tooltip="Names of the references to cut out, with commas between; empty for all but "
-                    "backgrounds. The others pass unchanged.",
+                    "backgrounds and those kept whole. The others pass unchanged.",
                 ),
                 io.Int.Input(
                     "grow",
@@ -110,7 +110,7 @@ def choose(references: tuple[Reference, ...], subjects: str) -> set[str]:
     for name in wanted:
         if name not in names:
             raise MagrefError(f"there is no reference named {name!r}: choose among {', '.join(names)}")
-    return set(wanted) or {reference.name for reference in references if reference.kind != "background"}
+    return set(wanted) or {r.name for r in references if r.kind != "background" and not r.keep_whole}
 
 
 def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
@@ -121,8 +121,8 @@ def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
             )
         if not chosen:
             raise MagrefError(
-                "one mask is connected, but all references are backgrounds: name the one to cut out in "
-                "subjects"
+                "one mask is connected, but all references are backgrounds or kept whole: name the one to "
+                "cut out in subjects"
             )
         if len(chosen) != 1:
             raise MagrefError(

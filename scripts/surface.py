@@ -23,6 +23,8 @@ from scripts.host_install import HostError
 
 SURFACE = ROOT / "tests" / "node_surface.json"
 LOCALE = ROOT / "locales" / "en"
+WORDS = "web/js/*/english.js"
+"""Sentences of the pages, as a module whose only value is JSON."""
 LIMITS = ("default", "min", "max", "step")
 OWN_TYPE = "MAGREF_"
 
@@ -97,14 +99,21 @@ def _name_and_tooltip(given: Any) -> dict[str, str]:
 
 
 def other_texts(nodes: Iterable[Any]) -> dict[str, Any]:
-    """The content of main.json: the menu's categories and the link types of our own."""
+    """The content of main.json: the menu's categories, our link types, and the sentences of our widgets."""
     schemas = [node.GET_SCHEMA() for node in nodes]
     categories = {part for schema in schemas for part in schema.category.split("/")}
     types = {given.io_type for schema in schemas for given in [*schema.inputs, *schema.outputs]}
     return {
         "nodeCategories": {name: name for name in sorted(categories)},
         "dataTypes": {name: name for name in sorted(types) if name.startswith(OWN_TYPE)},
+        "magref": {file.parent.name: page_words(file) for file in sorted(ROOT.glob(WORDS))},
     }
+
+
+def page_words(file: Path) -> dict[str, str]:
+    """Key -> sentence of one widget."""
+    text = file.read_text(encoding="utf-8")
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])
 
 
 def files_of(nodes: Iterable[Any]) -> dict[Path, str]:

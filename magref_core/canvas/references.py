@@ -28,6 +28,11 @@ MAX_NAME_LENGTH = 64
 _BROKEN_PICTURE = (OSError, SyntaxError, ValueError, RuntimeError, EOFError, struct.error, zlib.error)
 """What Pillow's decoders raise on damaged bytes."""
 
+_HEAD = 4096
+"""Bytes at the start of a file by which its format is told."""
+
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
 _DRAWINGS = ("EPS", "WMF")
 """Formats that would start an interpreter of drawing commands."""
 
@@ -49,7 +54,7 @@ class Reference:
     alpha: Tensor | None = None
     """(H, W) uint8; 255 on the subject, 0 beside it. None: the whole picture is the subject."""
     subject: str | None = None
-    """Name of the subject that several pictures share; None: the picture's own name."""
+    """Name of the subject that several pictures share; None: the picture is the only one of its subject."""
     keep_whole: bool = False
     """Leave the picture alone when all subjects are cut out, unless it is named there."""
 
@@ -60,6 +65,8 @@ class Reference:
                 f"reference '{self.name}' is of the kind '{self.kind}', which is unknown: "
                 f"choose one of {', '.join(KINDS)}"
             )
+        if self.subject is not None:
+            _check_name(self.subject)
         _check_picture(self.name, self.image)
         if self.alpha is not None:
             _check_alpha(self.name, self.image, self.alpha)
@@ -118,10 +125,11 @@ def read_picture(file: Path | BinaryIO, *, label: str) -> tuple[Tensor, Tensor |
     try:
         with file.open("rb") if isinstance(file, Path) else nullcontext(file) as opened:
             start = opened.tell()
-            if not opened.read(1):
+            head = opened.read(_HEAD)
+            if not head:
                 raise MagrefError(f"the picture '{label}' is empty (0 bytes): choose or export it again")
             opened.seek(start)
-            return _decode(opened, label)
+            return _decode(opened, label, head)
     except FileNotFoundError as error:
         raise MagrefError(f"there is no picture '{label}': choose one that exists") from error
     except Image.DecompressionBombError as error:
@@ -137,6 +145,18 @@ def read_picture(file: Path | BinaryIO, *, label: str) -> tuple[Tensor, Tensor |
         ) from error
 
 
+def _unreadable_format(head: bytes) -> str | None:
+    """What a file is, by its first bytes, if it is of a common format that Pillow does not read."""
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
+        return "a HEIC photo, as telephones make them, which cannot be read"
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"<svg") or (
+        text.startswith((b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text
+    ):
+        return "a drawing (SVG), not a picture"
+    return None
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "its format is unknown"
@@ -145,8 +165,13 @@ def _reason(error: Exception) -> str:
     return f"damaged: {error}"
 
 
-def _decode(opened: BinaryIO, label: str) -> tuple[Tensor, Tensor | None]:
-    picture: Image.Image = Image.open(opened)
+def _decode(opened: BinaryIO, label: str, head: bytes) -> tuple[Tensor, Tensor | None]:
+    try:
+        picture: Image.Image = Image.open(opened)
+    except UnidentifiedImageError as error:
+        if named := _unreadable_format(head):
+            raise MagrefError(f"'{label}' is {named}: save it as PNG or JPEG") from error
+        raise
     if max(picture.size) > MAX_PICTURE_SIDE:
         raise MagrefError(
             f"the picture '{label}' is {picture.width} x {picture.height} pixels, but no side may be "

@@ -147,6 +147,29 @@ def test_a_file_that_is_no_picture_is_refused_without_showing_where_it_lies(tmp_
     assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "sentence"),
+    [
+        (
+            "photo.heic",
+            b"\x00\x00\x00\x24ftypheic\x00\x00\x00\x00mif1heic",
+            "a HEIC photo, .*: save it as PNG or JPEG",
+        ),
+        (
+            "photo.jpg",
+            b"\x00\x00\x00\x24ftypmif1\x00\x00\x00\x00mif1heic",
+            "a HEIC photo, .*: save it as PNG or JPEG",
+        ),
+        ("logo.svg", b'<svg xmlns="http://www.w3.org/2000/svg"/>', r"a drawing \(SVG\), .*: save it as PNG"),
+        ("logo.png", b'\xef\xbb\xbf<?xml version="1.0"?>\n<svg/>', r"a drawing \(SVG\), .*: save it as PNG"),
+    ],
+)
+def test_a_telephones_photo_and_a_drawing_are_called_by_their_names(tmp_path, name, head, sentence):
+    (tmp_path / name).write_bytes(head + bytes(100))
+    with pytest.raises(MagrefError, match=f"'{name}' is {sentence}"):
+        read_picture(tmp_path / name, label=name)
+
+
 def test_a_file_that_cannot_be_opened_is_refused_without_showing_where_it_lies(tmp_path):
     (tmp_path / "cast.png").mkdir()
     with pytest.raises(MagrefError, match=r"'cast.png' cannot be read \([A-Z][\w ]+\): open it") as caught:
@@ -264,3 +287,9 @@ def test_a_picture_that_is_transparent_everywhere_is_refused():
         MagrefError, match=r"'cup' is transparent everywhere, .*: choose another picture or mask"
     ):
         Reference(name="cup", image=picture(), alpha=alpha)
+
+
+@pytest.mark.parametrize("subject", ["", "a/b", "x" * 65])
+def test_the_name_of_a_shared_subject_follows_the_rules_of_names(subject):
+    with pytest.raises(MagrefError, match="name"):
+        Reference(name="cup", image=picture(), subject=subject)

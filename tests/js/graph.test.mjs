@@ -129,6 +129,16 @@ test("pictures that Load Image reads are known, others are not, and the route is
   assert.match(found.note, /run the graph once/);
 });
 
+test("a picture whose card is switched off is not used, and its socket makes no new one", () => {
+  const graph = new Graph();
+  const node = canvas(graph);
+  const list = JSON.stringify([{ image: "image_1", name: "alice", off: true }, { file: "cup.png" }]);
+  const loaded = loader(graph, list, ["images.image_1"]);
+  graph.link(graph.add("LoadImage", { widgets: { image: "a.png" } }), 0, loaded, "images.image_1");
+  graph.link(loaded, 0, node, "references");
+  assert.deepEqual(findReferences(node).entries, [{ name: "cup", kind: "object", file: "cup.png" }]);
+});
+
 test("where nothing can be known a sentence says what to do", () => {
   const graph = new Graph();
   const node = canvas(graph);

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import folder_paths
 import numpy as np
 import pytest
 import torch
 from magref_pack.magref_core.errors import MagrefError
-from magref_pack.nodes.references import LoadReferences, input_file, parse_entries
+from magref_pack.nodes.entries import input_file, parse_entries
+from magref_pack.nodes.references import LoadReferences
 from PIL import Image
 
 
@@ -131,7 +133,13 @@ def test_a_missing_file_is_named_before_anything_runs(input_folder):
         ("[" * 100000, "nested too deeply: write a list such as"),
         ("[{", "are not JSON .* write a list such as"),
         ('{"file": "a.png"}', "are a dict, but a list is needed"),
-        ('["a.png"]', "reference 1 is .* an entry of texts is needed"),
+        ('["a.png"]', 'reference 1 is "a.png", but an entry in braces is needed'),
+        ('[{"file": "a.png", "name": 7}]', "name of reference 1 is 7, but must be a text"),
+        ('[{"file": "a.png", "off": "yes"}]', 'off of reference 1 is "yes", but must be true or false'),
+        ('[{"file": "a.png", "keep_whole": 1}]', "keep_whole of reference 1 is 1, but must be true or false"),
+        ('[{"file": "a.png", "photos": "b.png"}]', 'photos of reference 1 is "b.png", but must be a list'),
+        ('[{"file": "a.png", "photos": [1]}]', r"photos of reference 1 is \[1\], but must be a list"),
+        ('[{"file": "a.png", "photos": ["b.png"]}, {"file": "c.png", "name": "a 2"}]', "names must differ"),
         ('[{"name": "alice"}]', "must have either a file or an image socket"),
         ('[{"file": "a.png", "image": "image_1"}]', "must have either a file or an image socket"),
         ('[{"file": "a.png", "kinds": "person"}]', "has the field 'kinds': use only"),
@@ -169,3 +177,115 @@ def test_a_mask_of_another_size_than_its_picture_is_refused():
 def test_an_empty_mask_is_refused_with_its_likely_reason():
     with pytest.raises(MagrefError, match=r"InvertMask"):
         load(images={"image_1": torch.rand(1, 4, 6, 3)}, masks={"mask_1": torch.zeros(1, 4, 6)})
+
+
+def test_each_photo_of_a_subject_becomes_a_reference_of_its_own(input_folder):
+    pixels = [save_picture(input_folder / f"{number}.png", seed=number) for number in range(3)]
+    loaded = load(
+        entries(
+            {"file": "0.png", "name": "alice", "kind": "person", "photos": ["1.png", "2.png"]},
+            {"file": "0.png", "name": "cup", "keep_whole": True},
+        )
+    )
+    assert [(r.name, r.kind, r.subject, r.keep_whole) for r in loaded] == [
+        ("alice", "person", "alice", False),
+        ("alice 2", "person", "alice", False),
+        ("alice 3", "person", "alice", False),
+        ("cup", "object", None, True),
+    ]
+    for reference, expected in zip(loaded, [*pixels, pixels[0]], strict=True):
+        assert torch.equal(reference.image, expected)
+
+
+def test_a_picture_from_another_node_may_have_photos_from_files(input_folder):
+    save_picture(input_folder / "side.png")
+    loaded = load(
+        entries({"image": "image_1", "name": "bob", "photos": ["side.png"]}),
+        images={"image_1": torch.rand(1, 5, 7, 3)},
+    )
+    assert [(r.name, r.subject, r.height) for r in loaded] == [("bob", "bob", 5), ("bob 2", "bob", 6)]
+
+
+def test_what_is_switched_off_is_neither_read_nor_looked_for(input_folder):
+    save_picture(input_folder / "a.png")
+    text = entries(
+        {"file": "gone.png", "name": "a", "off": True},
+        {"file": "a.png"},
+        {"image": "image_1", "name": "cup", "off": True},
+    )
+    assert LoadReferences.validate_inputs(references=text) is True
+    LoadReferences.fingerprint_inputs(references=text)
+    picture, mask = torch.rand(1, 4, 6, 3), torch.ones(1, 4, 6)
+    loaded = load(text, images={"image_1": picture}, masks={"mask_1": mask})
+    assert [reference.name for reference in loaded] == ["a"]
+
+
+def test_a_list_in_which_all_is_switched_off_is_refused(input_folder):
+    with pytest.raises(MagrefError, match=r"all references are switched off.*switch one on"):
+        load(entries({"file": "a.png", "off": True}, {"file": "b.png", "off": True}))
+
+
+def test_a_missing_photo_is_named_before_anything_runs(input_folder):
+    save_picture(input_folder / "a.png")
+    answer = LoadReferences.validate_inputs(references=entries({"file": "a.png", "photos": ["side.png"]}))
+    assert "'side.png' is not in ComfyUI's input folder" in answer
+
+
+def test_the_fingerprint_changes_with_a_photo(input_folder):
+    text = entries({"file": "a.png", "photos": ["b.png"]})
+    for name in ("a.png", "b.png"):
+        save_picture(input_folder / name)
+    first = LoadReferences.fingerprint_inputs(references=text)
+    save_picture(input_folder / "b.png", seed=1)
+    assert LoadReferences.fingerprint_inputs(references=text) != first
+
+
+def test_the_page_is_sent_a_small_picture_of_each_reference(input_folder):
+    save_picture(input_folder / "wide.png", height=300, width=1200)
+    cut = torch.zeros(1, 4, 6)
+    cut[:, 1:3, 2:5] = 1
+    arguments = {"images": {"image_1": torch.rand(1, 4, 6, 3)}, "masks": {"mask_1": cut}}
+    text = entries({"file": "wide.png", "kind": "background"})
+    shown = LoadReferences.execute(text, **arguments).ui["magref_references"]
+    assert [(s["reference"], s["kind"], s["width"], s["height"], s["has_alpha"]) for s in shown] == [
+        ("wide", "background", 1200, 300, False),
+        ("image_1", "object", 6, 4, True),
+    ]
+    assert [s.get("image") for s in shown] == [None, "image_1"]
+    sizes, folder = [], Path(folder_paths.get_temp_directory())
+    for item in shown:
+        with Image.open(folder / item["subfolder"] / item["filename"]) as small:
+            sizes.append((small.size, small.mode))
+    assert sizes == [((512, 128), "RGBA"), ((6, 4), "RGBA")]
+    assert LoadReferences.execute(text, **arguments).ui["magref_references"] == shown
+
+
+def test_a_list_of_a_hundred_pictures_still_runs(input_folder):
+    save_picture(input_folder / "a.png")
+    loaded = load(entries(*({"file": "a.png", "name": f"n{number}"} for number in range(100))))
+    assert [reference.name for reference in loaded] == [f"n{number}" for number in range(100)]
+
+
+@pytest.mark.parametrize("name", ['<img src=x onerror="x()">', 'the "old" cup', "it's", "x" * 64])
+def test_a_name_with_quotes_or_tags_is_a_name_like_any_other(input_folder, name):
+    save_picture(input_folder / "a.png")
+    assert load(entries({"file": "a.png", "name": name}))[0].name == name
+
+
+def test_a_name_of_three_hundred_characters_is_refused():
+    with pytest.raises(MagrefError, match=r"has 300 characters, but at most 64 are allowed: shorten it"):
+        parse_entries(entries({"file": "a.png", "name": "x" * 300}))
+
+
+READ = json.loads((Path(__file__).parents[1] / "reference_lists.json").read_text(encoding="utf-8"))
+"""Lists and the names that they give, None for those that are refused; the page's tests read them too."""
+
+
+@pytest.mark.parametrize("case", READ, ids=lambda case: case["text"][:60])
+def test_the_server_reads_as_the_page_does(case):
+    if case["names"] is None:
+        with pytest.raises(MagrefError):
+            parse_entries(case["text"])
+        return
+    used = [entry for entry in parse_entries(case["text"]) if not entry.off]
+    assert [name for entry in used for name in entry.names] == case["names"]

@@ -105,6 +105,17 @@ def test_the_placements_that_come_back_can_be_given_back():
     assert again["placements"] == first["placements"] and again["views"] == first["views"]
 
 
+def test_photos_of_a_subject_are_placed_and_what_is_switched_off_is_not(input_folder):
+    Image.new("RGB", (20, 30)).save(input_folder / "side.png")
+    several = {**ALICE, "photos": ["side.png"], "keep_whole": True}
+    status, answer = post({"references": [several, {**CUP, "off": True}], **SMALL})
+    assert status == 200
+    assert [placed["reference"] for placed in answer["placements"]] == ["alice", "alice 2"]
+    assert {found["subject"] for found in answer["report"]["subjects"]} == {"alice"}
+    sentence = refusal({"references": [{**ALICE, "off": True}], **SMALL})
+    assert "all references are switched off" in sentence
+
+
 def test_the_prompt_is_searched_for_names():
     answer = post({"references": [ALICE, CUP], "prompt": "alice waves", **SMALL})[1]
     missing = [
@@ -123,7 +134,7 @@ def test_the_prompt_is_searched_for_names():
         ([ALICE], "the body is a list, but an object is needed: send one such as"),
         ({}, "the body has no list 'references': send an object such as"),
         ({"references": "alice.png"}, "the body has no list 'references'"),
-        ({"references": []}, "there is no reference: give at least one picture as in"),
+        ({"references": []}, "at least one picture is needed: write an entry such as"),
         (
             {"references": [ALICE], "seed": 3},
             "the body has the field 'seed': use only references, width, height",
@@ -199,8 +210,11 @@ def test_a_link_that_leads_out_is_refused(input_folder):
     [
         (b"", "is empty (0 bytes): choose or export it again"),
         (b"this is no picture", "cannot be read (its format is unknown)"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "its format is unknown"),
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "its format is unknown"),
+        (
+            b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+            "is a drawing (SVG), not a picture",
+        ),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", "is a HEIC photo"),
     ],
 )
 def test_a_file_that_is_no_picture_is_refused(input_folder, content, sentence):

@@ -74,6 +74,13 @@ def test_a_method_that_came_over_a_link_is_refused_if_there_is_none_such():
         cut([disc()[0]], "sam")
 
 
+def test_what_shall_stay_whole_is_cut_out_only_when_it_is_named():
+    whole, _ = disc("cup", keep_whole=True)
+    assert cut([whole], "grabcut").args[0][0] is whole
+    named = cut([whole], "grabcut", subjects="cup").args[0][0]
+    assert named.alpha is not None and named.keep_whole
+
+
 def test_a_mask_for_nothing_but_backgrounds_is_refused():
     with pytest.raises(MagrefError, match=r"all references are backgrounds"):
         cut([disc("room", "background")[0]], "mask", mask=torch.ones(1, HEIGHT, WIDTH))

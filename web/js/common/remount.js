@@ -16,3 +16,8 @@ export function remount(element, kind, nodeId) {
   left?.replaceWith(element);
   return Boolean(left);
 }
+
+/** Two frames later all that was changed has been drawn. */
+export function drawn() {
+  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+}

@@ -59,18 +59,19 @@ function readLoader(loader) {
   }
   const sockets = connectedPictures(loader);
   const named = new Set(items.map(({ image }) => image));
+  const used = items.filter(({ off }) => !off);
   const entries = [
-    ...items.flatMap((item) => expand(item, sockets)),
+    ...used.flatMap((item) => expand(item, sockets)),
     ...[...sockets]
       .filter(([socket]) => !named.has(socket))
       .map(([socket, file]) => ({ name: socket, kind: "object", file, isOpaque: true })),
   ];
   if (!entries.length) return unknown("There is no picture yet: add one in MAGREF Load References.");
-  const areFiles = sockets.size === 0 && items.every(({ file }) => file);
+  const areFiles = sockets.size === 0 && used.every(({ file }) => file);
   const isKnown = entries.every(({ file }) => file);
   return {
     entries,
-    files: areFiles ? items : null,
+    files: areFiles ? used : null,
     note: isKnown ? "" : "Some pictures come from other nodes: run the graph once to see them here.",
   };
 }
@@ -80,7 +81,7 @@ function readList(text) {
   const isSound = (item) =>
     item && typeof item === "object" && (typeof item.file === "string" || typeof item.image === "string");
   if (!Array.isArray(items) || !items.every(isSound)) throw new TypeError("no list of pictures");
-  return items.filter(({ off }) => !off);
+  return items;
 }
 
 /** One item of the list as one entry for each of its photos. */

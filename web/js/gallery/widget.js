@@ -1,0 +1,367 @@
+/** The gallery: what MAGREF Load References shows in place of its text. */
+
+import { element } from "../common/dom.js";
+import { button, makeCard } from "./card.js";
+import { letCardsBeDragged } from "./drag.js";
+import * as list from "./entries.js";
+import { fitInto } from "./files.js";
+import { Intake } from "./intake.js";
+
+const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/tiff,image/bmp";
+const MOVES = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 };
+
+/**
+ * @typedef {Object} GalleryHost - what the gallery needs of the page.
+ * @property {Object} api - ComfyUI's.
+ * @property {function(string, Object=): string} say - the word list.
+ * @property {function(): string[]} sockets - the connected ones, such as "image_1".
+ * @property {function(): boolean} isLinked - whether the value comes over a link.
+ * @property {function(): number} limit - bytes that the server takes at once.
+ * @property {function(function(): void): void} transaction - runs a change that can be undone.
+ * @property {function(number): void} onGrow - told how many cards there are after the user added one.
+ */
+
+/** One gallery; `element` is its place on the page and `value` its text. */
+export class Gallery {
+  /** @param {GalleryHost} host */
+  constructor(host) {
+    this.host = host;
+    this.say = host.say;
+    this.text = "[]";
+    this.shown = new Map();
+    this.asked = new Map();
+    this.sentences = [];
+    this.isText = false;
+    this.intake = new Intake(host.api, {
+      onFile: (file, name, target) => this.takeFile(file, name, target),
+      onProblem: (problem) => this.tell(problem),
+      onChange: () => this.render(),
+      onProgress: (transfer) => this.showProgress(transfer),
+      limit: host.limit,
+    });
+    this.build();
+    this.render();
+  }
+
+  /** @private */
+  build() {
+    this.list = element("ul", { class: "magref-list", "aria-label": this.say("list") });
+    this.list.setAttribute("data-capture-wheel", "true");
+    this.notices = element("div", { class: "magref-notices", role: "status" });
+    this.bar = this.buildBar();
+    this.box = element("textarea", { class: "magref-text", spellcheck: "false", "aria-label": this.say("textLabel") });
+    this.box.setAttribute("data-capture-wheel", "true");
+    this.box.addEventListener("change", () => this.takeText());
+    this.chooser = element("input", { type: "file", accept: FORMATS, multiple: true, hidden: true });
+    this.chooser.addEventListener("change", () => {
+      const files = [...this.chooser.files];
+      this.chooser.value = "";
+      this.add(files, this.chooserTarget);
+    });
+    this.element = element("div", { class: "magref-gallery", dataset: { testid: "magref-gallery" } });
+    this.element.append(this.bar, this.notices, this.list, this.box, this.chooser);
+    this.element.addEventListener("keydown", (event) => this.onKey(event));
+    for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
+      this.element.addEventListener(kind, (event) => this.onDrag(event));
+    letCardsBeDragged(this.list, (from, to) => this.move(from, to));
+  }
+
+  /** The text that is saved and sent. */
+  get value() {
+    return this.text;
+  }
+
+  /** Whatever is set is kept as it is; what cannot be read is shown as text with a sentence. */
+  set value(text) {
+    this.text = typeof text === "string" ? text : JSON.stringify(text ?? []);
+    this.asked.clear();
+    this.sentences = [];
+    this.isText = Boolean(list.parseEntries(this.text).problem);
+    this.render();
+  }
+
+  /** The subjects as the server will see them. */
+  get rows() {
+    return list.withSockets(list.parseEntries(this.text).entries, this.host.sockets());
+  }
+
+  /**
+   * Show the pictures of the last run.
+   * @param {Object[]} items - `magref_references` of the node's output.
+   */
+  showRun(items) {
+    this.shown = new Map(items.filter((item) => item.image).map((item) => [item.image, item]));
+    this.render();
+  }
+
+  /** Draw everything again, and leave the focus where it was. */
+  render() {
+    const active = this.element.contains(document.activeElement) ? document.activeElement : null;
+    const focus = active?.dataset.focus;
+    const scroll = this.list.scrollTop;
+    const { problem } = list.parseEntries(this.text);
+    const isLinked = this.host.isLinked();
+    this.renderBar(Boolean(problem), isLinked);
+    this.renderNotices(problem, isLinked);
+    const isText = (this.isText || Boolean(problem)) && !isLinked;
+    this.box.hidden = !isText;
+    this.list.hidden = isText;
+    if (isText && this.box !== active) this.box.value = this.text;
+    this.lay(isText ? [] : this.cards(isLinked));
+    this.list.scrollTop = scroll;
+    if (focus && !active.isConnected) this.focusOn(focus);
+  }
+
+  /** Put the cards into the list; those that stay are not touched. @private */
+  lay(made) {
+    const old = [...this.list.children];
+    for (const [index, child] of made.entries()) {
+      if (!old[index]) this.list.append(child);
+      else if (old[index] !== child) old[index].replaceWith(child);
+    }
+    for (const child of old.slice(made.length)) child.remove();
+  }
+
+  /** @private */
+  buildBar() {
+    const { say } = this;
+    this.addButton = element("button", { type: "button", text: say("add"), dataset: { focus: "add" } });
+    this.addButton.addEventListener("click", () => this.choose(null));
+    this.textButton = element("button", { type: "button", dataset: { focus: "text" } });
+    this.textButton.addEventListener("click", () => {
+      this.isText = !this.isText;
+      this.sentences = [];
+      this.render();
+    });
+    this.count = element("span", { class: "magref-note" });
+    const gap = element("span", { class: "magref-gap" });
+    return element("div", { class: "magref-bar" }, this.addButton, gap, this.count, this.textButton);
+  }
+
+  /** @private */
+  renderBar(isBroken, isLinked) {
+    this.bar.hidden = isLinked;
+    this.addButton.textContent = this.say("add");
+    this.addButton.disabled = isBroken;
+    this.textButton.textContent = this.say(this.isText || isBroken ? "asCards" : "asText");
+    this.textButton.disabled = isBroken;
+    this.count.textContent = `${list.countPictures(this.rows)} / ${list.MAX_PICTURES}`;
+  }
+
+  /** @private */
+  renderNotices(problem, isLinked) {
+    const { say } = this;
+    const found = this.sentences.map((sentence, index) => {
+      const dismiss = button("×", say("dismiss"), `notice${index}`, () => {
+        this.sentences.splice(index, 1);
+        this.render();
+      });
+      return element("p", {}, element("span", { text: sentence }), dismiss);
+    });
+    if (isLinked) found.push(element("p", { text: say("linked") }));
+    else if (problem && !this.sentences.length)
+      found.push(element("p", { text: `${say(problem.key, problem.values)} ${say("asGiven")}` }));
+    this.notices.replaceChildren(...found);
+  }
+
+  /** @private */
+  cards(isLocked) {
+    const { say } = this;
+    const sockets = this.host.sockets();
+    const { rows } = this;
+    const problems = list.problemsOf(rows);
+    const url = (path) => this.host.api.apiURL(path);
+    const actions = this.actions();
+    const made = rows.map((entry, index) => {
+      const isConnected = sockets.includes(entry.image);
+      const isEmpty = entry.image !== undefined && !isConnected && !entry.off;
+      const values = { name: entry.name, socket: entry.image };
+      const problem = isEmpty ? { key: "socketEmpty", values } : problems[index];
+      const sentence = problem ? say(problem.key, problem.values) : "";
+      const shown = this.shown.get(entry.image);
+      const context = { say, url, isThere: (address) => this.isThere(address), count: rows.length, shown, isConnected, isLocked };
+      const look = JSON.stringify([{ ...entry, name: "" }, context]);
+      const old = this.list.children[index];
+      if (old?.look === look) {
+        old.refresh(entry, sentence);
+        return old;
+      }
+      return Object.assign(makeCard(entry, index, { ...context, sentence, actions }), { look });
+    });
+    made.push(...this.intake.transfers.map((transfer) => this.transferCard(transfer)));
+    return made.length ? made : [element("li", { class: "magref-empty", text: say("drop") })];
+  }
+
+  /** Whether the server has a picture; asked once, and again after the value was set. @private */
+  isThere(address) {
+    const ask = () => fetch(address, { method: "HEAD", cache: "no-store" });
+    if (!this.asked.has(address)) this.asked.set(address, ask().then(({ status }) => status !== 404, () => false));
+    return this.asked.get(address);
+  }
+
+  /** @private */
+  transferCard(transfer) {
+    const { say } = this;
+    const progress = element("progress", { max: "1", value: String(transfer.share) });
+    const text = say("uploading", { name: list.shorten(transfer.name), percent: Math.round(transfer.share * 100) });
+    const cancel = button("×", say("cancel"), `transfer${transfer.id}`, () => this.intake.cancel(transfer));
+    const dataset = { transfer: `${transfer.id}` };
+    return element("li", { class: "magref-transfer", dataset }, element("span", { text }), progress, cancel);
+  }
+
+  /** @private */
+  showProgress(transfer) {
+    const card = this.list.querySelector(`[data-transfer="${transfer.id}"]`);
+    if (!card) return;
+    const percent = Math.round(transfer.share * 100);
+    card.querySelector("progress").value = transfer.share;
+    card.querySelector("span").textContent = this.say("uploading", { name: list.shorten(transfer.name), percent });
+  }
+
+  /** @private */
+  actions() {
+    return {
+      rename: (name, index) => {
+        const { entries, problem } = list.rename(this.upTo(index), index, name);
+        if (problem) return this.say(problem.key, problem.values);
+        this.commit(entries);
+        return "";
+      },
+      change: (fields, index) => this.commit(list.change(this.upTo(index), index, fields)),
+      refresh: () => this.render(),
+      remove: (index) => this.remove(index),
+      addPhotos: (index) => this.choose({ index, use: "photo" }),
+      removePhoto: (photo, index) => this.commit(list.removePhoto(this.upTo(index), index, photo)),
+      replace: (index) => this.choose({ index, use: "replace" }),
+    };
+  }
+
+  /** The list with the connected pictures that stand before `index`, so that no card changes its place. */
+  upTo(index) {
+    const { entries } = list.parseEntries(this.text);
+    return this.rows.slice(0, Math.max(entries.length, index + 1));
+  }
+
+  /** Open the file dialog; `target` says what the files are for, null for new subjects. */
+  choose(target) {
+    this.chooserTarget = target && { ...target, entry: this.rows[target.index] };
+    this.chooser.multiple = target?.use !== "replace";
+    this.chooser.click();
+  }
+
+  /**
+   * Take files in.
+   * @param {File[]} files
+   * @param {Object|null} [target] - as `choose` says.
+   * @returns {Promise<void>} when all are through.
+   */
+  add(files, target = null) {
+    this.sentences = [];
+    const held = list.countPictures(this.rows) + this.intake.transfers.length;
+    const room = target?.use === "replace" ? 1 : list.MAX_PICTURES - held;
+    const { taken, problem } = fitInto(files, room, list.MAX_PICTURES);
+    if (problem) this.tell(problem);
+    return this.intake.take(taken, target);
+  }
+
+  /** @private */
+  takeFile(file, name, target) {
+    this.asked.clear();
+    const { entries } = list.parseEntries(this.text);
+    // The card may have moved meanwhile; a subject is known by its name.
+    const index = target ? this.rows.findIndex((row) => row.name === target.entry.name) : -1;
+    if (index < 0) {
+      // Beside connected pictures too its name must be the only one.
+      this.commit([...entries, list.addFile(this.rows, file, name).at(-1)]);
+      this.host.onGrow(this.rows.length);
+    } else if (target.use === "photo") this.commit(list.addPhoto(this.upTo(index), index, file));
+    else this.commit(list.change(this.upTo(index), index, { file }));
+  }
+
+  /** @private */
+  takeText() {
+    const { problem } = list.parseEntries(this.box.value);
+    if (!problem) {
+      this.sentences = [];
+      if (this.box.value !== this.text) this.write(this.box.value);
+      return this.render();
+    }
+    // The text stays in the box for correction; the value stays what it was.
+    this.sentences = [`${this.say(problem.key, problem.values)} ${this.say("kept")}`];
+    this.renderNotices(null, false);
+  }
+
+  /** @private */
+  tell(problem) {
+    this.sentences.push(this.say(problem.key, problem.values));
+    this.render();
+  }
+
+  /** @private */
+  remove(index) {
+    this.commit(list.removeAt(this.upTo(index), index));
+    this.focusOn(`${Math.min(index, this.rows.length - 1)}`) || this.focusOn("add");
+  }
+
+  /** @private */
+  move(from, to) {
+    const { length } = this.rows;
+    const place = Math.max(0, Math.min(length - 1, to));
+    if (place === from) return;
+    this.commit(list.move(this.upTo(Math.max(from, place)), from, place));
+    this.focusOn(`${place}`);
+  }
+
+  /** @private */
+  commit(entries) {
+    this.write(list.writeEntries(entries));
+    this.render();
+  }
+
+  /** @private */
+  write(text) {
+    this.host.transaction(() => {
+      this.text = text;
+    });
+  }
+
+  /** @private */
+  focusOn(key) {
+    const found = this.element.querySelector(`[data-focus="${CSS.escape(key)}"]`);
+    found?.focus({ preventScroll: false });
+    return Boolean(found);
+  }
+
+  /** @private */
+  onKey(event) {
+    if (event.ctrlKey || event.metaKey) return;
+    // ComfyUI would take Delete, arrows and letters for itself.
+    event.stopPropagation();
+    const { index } = event.target.dataset;
+    if (index === undefined) return;
+    const step = MOVES[event.key];
+    if (step && event.shiftKey) this.move(Number(index), Number(index) + step);
+    else if (step) this.focusOn(`${Number(index) + step}`);
+    else if (event.key === "Enter") this.focusOn(`${index}:name`);
+    else if (event.key === "Delete" || event.key === "Backspace") this.removeByKey(Number(index));
+    else return;
+    event.preventDefault();
+  }
+
+  /** @private */
+  removeByKey(index) {
+    const entry = this.rows[index];
+    if (!entry || this.host.isLinked() || this.host.sockets().includes(entry.image)) return;
+    this.remove(index);
+  }
+
+  /** @private */
+  onDrag(event) {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const isOver = event.type === "dragover" || event.type === "dragenter";
+    this.element.classList.toggle("magref-over", isOver);
+    if (event.type === "drop" && !this.host.isLinked()) this.add([...event.dataTransfer.files]);
+  }
+}

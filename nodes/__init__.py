@@ -14,6 +14,7 @@ from .references import LoadReferences
 from .routes import register_routes
 from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
 from .segmentation import AutoMaskSubject
+from .segmenters import register_folders
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     MagrefDiTLoader,
@@ -37,4 +38,5 @@ class MagrefExtension(ComfyExtension):
             return []
         register_bundle()
         register_routes()
+        register_folders()
         return list(NODES)

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..magref_core.canvas.clip_view import clip_pixels
 from ..magref_core.canvas.compose import Canvas
 from ..magref_core.errors import MagrefError
+from ..magref_core.segmentation.prompts import Box
 from ..magref_core.sizes import LATENT_CHANNELS
 
 CLIP_WIDTH = 1280
@@ -41,6 +42,25 @@ def picture_from_image(image: Tensor) -> tuple[Tensor, Tensor | None]:
 def flat_mask(mask: Tensor) -> Tensor:
     """MASK (1, H, W) or (H, W) -> (H, W) float on the CPU; a batch stays one and is refused later."""
     return (mask[0] if mask.ndim == 3 and len(mask) == 1 else mask).float().cpu()
+
+
+def box_from(value: Any) -> Box | None:
+    """BOUNDING_BOX -> the first box of the first picture; None if there is none.
+
+    Raises:
+        MagrefError: it holds anything but boxes, or a box without width and height.
+    """
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    if value is None or value == []:
+        return None
+    try:
+        x, y, width, height = (float(dict(value)[key]) for key in ("x", "y", "width", "height"))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise MagrefError(
+            "what is connected to box is no bounding box: connect the boxes of a detector, or leave it"
+        ) from error
+    return Box(x=x, y=y, width=width, height=height)
 
 
 def image_from_picture(picture: Tensor) -> Tensor:

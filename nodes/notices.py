@@ -11,15 +11,18 @@ from server import PromptServer
 logger = logging.getLogger(__name__)
 
 
-def show_notices(sentences: Sequence[str], hidden: Any) -> None:
+def show_notices(sentences: Sequence[str], hidden: Any, *, facts: Sequence[str] = ()) -> None:
     """Log each sentence, and write them on the node that runs.
 
     Args:
-        sentences: may be none.
+        sentences: warnings; may be none.
         hidden: the node's hidden inputs, which say who it is; None outside a prompt.
+        facts: what is worth knowing and no warning; they come first.
     """
+    for fact in facts:
+        logger.info(fact)
     for sentence in sentences:
         logger.warning(sentence)
     page = getattr(PromptServer, "instance", None)
-    if sentences and page is not None and hidden is not None:
-        page.send_progress_text("\n\n".join(sentences), hidden.unique_id)
+    if (facts or sentences) and page is not None and hidden is not None:
+        page.send_progress_text("\n\n".join([*facts, *sentences]), hidden.unique_id)

@@ -10,16 +10,18 @@ from ..magref_core.canvas.compose import compose_canvas
 from ..magref_core.canvas.layout import arrange, grid_for
 from ..magref_core.canvas.references import Reference
 from ..magref_core.errors import MagrefError
-from ..magref_core.segmentation.alpha import OwnAlpha
 from ..magref_core.segmentation.cleanup import Cleanup
-from ..magref_core.segmentation.cutout import Segmenter, cut_out
+from ..magref_core.segmentation.cutout import cut_out
+from ..magref_core.segmentation.faces import FACE_CROPS
 from ..magref_core.segmentation.given import GivenMask
-from ..magref_core.segmentation.grabcut import GrabCut
+from ..magref_core.segmentation.prompts import POINTS_EXAMPLE, read_points
 from . import host
 from .notices import show_notices
+from .segmenters import AUTO, Choice, sam_names, segmenter_for
 from .types import References
 
-METHODS = ("auto", "transparency", "grabcut", "mask")
+METHODS = (AUTO, "transparency", "grabcut", "segment_anything", "mask")
+PROMPTS = ("subject", "automatic")
 THUMBNAIL = 192
 GREY = (96, 96, 96)
 
@@ -42,9 +44,10 @@ class AutoMaskSubject(io.ComfyNode):
                     "method",
                     options=list(METHODS),
                     default="auto",
-                    tooltip="auto: the file's transparency where it has one, else grabcut. transparency: "
-                    "only that. grabcut: separates colours, guided by the kind: head and shoulders of a "
-                    "person, middle of an object. mask: the MASK that is connected here.",
+                    tooltip="auto: the file's transparency where it has one, else segment_anything where it "
+                    "is installed, else grabcut; the node says which. transparency: only that. grabcut: "
+                    "edges and colours, guided by the kind. segment_anything: a model of models/sams. "
+                    "mask: the MASK that is connected here.",
                 ),
                 io.String.Input(
                     "subjects",
@@ -68,12 +71,9 @@ class AutoMaskSubject(io.ComfyNode):
                     advanced=True,
                     tooltip="Softness of the edge in pixels of the picture, 0 for as found.",
                 ),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="For method mask: 1 on the subject, in the size of its picture; name the one "
-                    "subject above.",
-                ),
+                *_cleanup_inputs(),
+                *_prompt_inputs(),
+                *_sockets(),
             ],
             outputs=[References.Output(id="references", display_name="references")],
             hidden=[io.Hidden.unique_id],
@@ -81,10 +81,38 @@ class AutoMaskSubject(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, references, method, subjects, grow, feather, mask=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        references,
+        method,
+        subjects,
+        grow,
+        feather,
+        fill_holes=False,
+        largest_part=False,
+        despill=False,
+        sam_model=AUTO,
+        sam_prompt="subject",
+        points="",
+        face_crop="whole",
+        face_number=1,
+        mask=None,
+        box=None,
+    ) -> io.NodeOutput:
         chosen = choose(references, subjects)
-        segmenter = _segmenter(method, mask, chosen)
-        cleanup = Cleanup(grow=grow, feather=feather)
+        choice = Choice(
+            method=method,
+            sam_model=sam_model,
+            sam_prompt=sam_prompt,
+            points=read_points(points),
+            box=host.box_from(box),
+            face_crop=face_crop,
+            face_number=face_number,
+        )
+        segmenter, used = _segmenter(choice, mask, chosen)
+        cleanup = Cleanup(
+            keep_largest=largest_part, fill_holes=fill_holes, grow=grow, feather=feather, despill=despill
+        )
         bar = comfy.utils.ProgressBar(len(references))
         result, warnings = [], []
         for reference in references:
@@ -94,9 +122,108 @@ class AutoMaskSubject(io.ComfyNode):
                 warnings += found
             result.append(reference)
             bar.update(1)
-        show_notices(warnings, cls.hidden)
+        facts = [f"cut out by {each.name}: {', '.join(each.done)}" for each in used if each.done]
+        show_notices(warnings, cls.hidden, facts=facts if method == AUTO else ())
         shown = ui.PreviewImage(host.image_from_picture(_overview(result)), cls=cls)
         return io.NodeOutput(tuple(result), ui=shown)
+
+
+def _cleanup_inputs() -> list[io.Input]:
+    """What is mended after cutting out."""
+    return [
+        io.Boolean.Input(
+            "fill_holes",
+            default=False,
+            advanced=True,
+            optional=True,
+            tooltip="Keep what the subject encloses on all sides.",
+        ),
+        io.Boolean.Input(
+            "largest_part",
+            default=False,
+            advanced=True,
+            optional=True,
+            tooltip="Keep only the largest connected part of each cut-out.",
+        ),
+        io.Boolean.Input(
+            "despill",
+            default=False,
+            advanced=True,
+            optional=True,
+            tooltip="Take the colour of the former surroundings out of the edge.",
+        ),
+    ]
+
+
+def _prompt_inputs() -> list[io.Input]:
+    """Which thing is meant, for back-ends that ask."""
+    return [
+        io.Combo.Input(
+            "sam_model",
+            options=[AUTO, *sam_names()],
+            default=AUTO,
+            advanced=True,
+            optional=True,
+            tooltip="For segment_anything: a .pth file in models/sams; auto takes the largest.",
+        ),
+        io.Combo.Input(
+            "sam_prompt",
+            options=list(PROMPTS),
+            default="subject",
+            advanced=True,
+            optional=True,
+            tooltip="For segment_anything without points and box. subject: the face of a person, else what "
+            "grabcut finds, tells where to look. automatic: all things are found and the best "
+            "placed is taken.",
+        ),
+        io.String.Input(
+            "points",
+            default="",
+            advanced=True,
+            optional=True,
+            placeholder=POINTS_EXAMPLE,
+            tooltip="For segment_anything: x,y in pixels of the picture, semicolons between, an exclamation "
+            "mark before a point beside the subject; name the one subject above.",
+        ),
+        io.Combo.Input(
+            "face_crop",
+            options=list(FACE_CROPS),
+            default="whole",
+            advanced=True,
+            optional=True,
+            tooltip="How much of a person to keep around the face, which insightface finds: face, head, "
+            "person (as far as an arm reaches) or whole (all that is cut out; no face is looked for).",
+        ),
+        io.Int.Input(
+            "face_number",
+            default=1,
+            min=1,
+            max=16,
+            advanced=True,
+            optional=True,
+            tooltip="Which face: 1 is the largest in its picture, 2 the next.",
+        ),
+    ]
+
+
+def _sockets() -> list[io.Input]:
+    """What other nodes say of the one subject that is named."""
+    return [
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="For method mask: 1 on the subject, in the size of its picture; name the one "
+            "subject above.",
+        ),
+        io.BoundingBox.Input(
+            "box",
+            optional=True,
+            socketless=False,
+            force_input=True,
+            tooltip="For segment_anything: a box around the subject in pixels of its picture, such as the "
+            "first one of a detector; name the one subject above.",
+        ),
+    ]
 
 
 def choose(references: tuple[Reference, ...], subjects: str) -> set[str]:
@@ -113,8 +240,21 @@ def choose(references: tuple[Reference, ...], subjects: str) -> set[str]:
     return set(wanted) or {r.name for r in references if r.kind != "background" and not r.keep_whole}
 
 
-def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
-    if method == "mask":
+def _segmenter(choice: Choice, mask, chosen: set[str]):
+    """The back-end and its parts, see `segmenter_for`."""
+    for name, value, known in (
+        ("method", choice.method, METHODS),
+        ("sam_prompt", choice.sam_prompt, PROMPTS),
+        ("face_crop", choice.face_crop, FACE_CROPS),
+    ):
+        if value not in known:  # over a link, where the host does not look
+            raise MagrefError(f"the {name} is {value!r}, which is unknown: choose one of {', '.join(known)}")
+    if (choice.points or choice.box) and len(chosen) > 1:
+        raise MagrefError(
+            f"points or a box are given, but they would be used for {', '.join(sorted(chosen))}: name one of "
+            "them in subjects"
+        )
+    if choice.method == "mask":
         if mask is None:
             raise MagrefError(
                 "the method is mask, but no mask is connected: connect a MASK or choose another method"
@@ -129,11 +269,8 @@ def _segmenter(method: str, mask, chosen: set[str]) -> Segmenter:
                 f"one mask is connected, but it would cut out {', '.join(sorted(chosen))}: name one of them "
                 "in subjects"
             )
-        return GivenMask(mask=host.flat_mask(mask))
-    segmenters = {"auto": OwnAlpha(fallback=GrabCut()), "transparency": OwnAlpha(), "grabcut": GrabCut()}
-    if method not in segmenters:  # over a link, where the host does not look
-        raise MagrefError(f"the method is {method!r}, which is unknown: choose one of {', '.join(METHODS)}")
-    return segmenters[method]
+        return GivenMask(mask=host.flat_mask(mask)), []
+    return segmenter_for(choice)
 
 
 def _overview(references: list[Reference]):

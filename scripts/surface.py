@@ -63,7 +63,7 @@ def _input_surface(kind: str, options: dict[str, Any] | None = None) -> dict[str
 
 def is_file_list(choices: Iterable[Any]) -> bool:
     """Whether a combo lists files, which differ from machine to machine."""
-    return all(Path(str(choice)).suffix for choice in choices)
+    return all(Path(str(choice)).suffix for choice in choices if choice != "auto")
 
 
 def node_texts(nodes: Iterable[Any]) -> dict[str, Any]:

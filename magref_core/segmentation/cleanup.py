@@ -12,6 +12,9 @@ from ..canvas.compose import OPAQUE
 from ..errors import MagrefError
 from .arrays import Array, clip, load_opencv
 
+_SPILL_DEPTH = 2
+"""Pixels behind the edge to which the colour of the surroundings reaches."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cleanup:
@@ -29,6 +32,8 @@ class Cleanup:
     """Pixels of the picture by which the edge moves outwards; negative moves it inwards."""
     feather: int = 0
     """Pixels over which the edge becomes soft."""
+    despill: bool = False
+    """Colour the edge of the subject as the subject is a little further in, see `despill`."""
 
     def __post_init__(self) -> None:
         if self.feather < 0:
@@ -60,6 +65,32 @@ def clean(alpha: Tensor, cleanup: Cleanup) -> Tensor:
     if cleanup.feather:
         values = load_opencv().GaussianBlur(values, (0, 0), cleanup.feather / 2)
     return torch.as_tensor(np.ascontiguousarray(values))
+
+
+def despill(image: Tensor, alpha: Tensor) -> Tensor:
+    """Take the colour of the former surroundings out of the edge of a subject; needs OpenCV.
+
+    Args:
+        image: (H, W, 3) uint8.
+        alpha: (H, W) uint8; 255 on the subject.
+
+    Returns:
+        The image with new colours where alpha is above 0 and the subject's inside is not yet reached: the
+        mean of the inside nearby. The rest, and what has no inside nearby, keeps its colours.
+    """
+    cv2 = load_opencv()
+    values, opacity = image.cpu().numpy().astype(np.float32), alpha.cpu().numpy()
+    kernel = np.ones((3, 3), np.uint8)
+    inside: Array = cv2.erode(
+        (opacity == 255).astype(np.uint8), kernel, iterations=_SPILL_DEPTH, borderValue=1
+    )
+    weights = inside.astype(np.float32)
+    window = 4 * _SPILL_DEPTH + 1, 4 * _SPILL_DEPTH + 1
+    share: Array = cv2.GaussianBlur(weights, window, 0)
+    nearby: Array = cv2.GaussianBlur(values * weights[..., None], window, 0)
+    spilt = (opacity > 0) & (inside == 0) & (share > 1e-3)
+    values[spilt] = nearby[spilt] / share[spilt][:, None]
+    return torch.as_tensor(np.rint(values).astype(np.uint8))
 
 
 def keep_largest(alpha: Array) -> Array:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ..canvas.compose import OPAQUE
 from ..canvas.references import Reference
-from .cleanup import Cleanup, clean
+from .cleanup import Cleanup, clean, despill
 
 SMALL_SHARE = 1 / 32
 """Share of the picture below which a cut-out deserves a look; the bound OpenS2V sets for its best subset."""
 
 FULL_SHARE = 0.995
 """Share of the picture from which on nothing was cut away to speak of."""
+
+_FRAME_SLACK = 0.1
+"""Share of the border that may be cut away, and of the middle that may be kept, in an inverted mask."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,11 +60,14 @@ def cut_out(
     if found.alpha is None:
         return reference, found.warnings
     alpha = clean(found.alpha, cleanup) if cleanup else found.alpha
-    warning = _judge(reference.name, (alpha >= OPAQUE).float().mean().item())
+    warning = _judge(reference.name, (alpha >= OPAQUE).float().mean().item()) or _judge_place(
+        reference.name, alpha
+    )
     warnings = (*found.warnings, warning) if warning else found.warnings
     if not bool((alpha >= OPAQUE).any()):
         return reference, warnings
-    return replace(reference, alpha=alpha), warnings
+    image = despill(reference.image, alpha) if cleanup and cleanup.despill else reference.image
+    return replace(reference, image=image, alpha=alpha), warnings
 
 
 def _judge(name: str, share: float) -> str | None:
@@ -79,5 +86,19 @@ def _judge(name: str, share: float) -> str | None:
         return (
             f"the cut-out of '{name}' covers the whole picture, nothing was cut away: "
             "choose another method, or connect a mask"
+        )
+    return None
+
+
+def _judge_place(name: str, alpha: Tensor) -> str | None:
+    """A warning if the frame of the picture is marked and its middle is not, as in an inverted mask."""
+    height, width = alpha.shape
+    opaque = alpha >= OPAQUE
+    frame = torch.cat([opaque[0], opaque[-1], opaque[:, 0], opaque[:, -1]]).float().mean().item()
+    middle = opaque[height // 3 : -(height // 3) or None, width // 3 : -(width // 3) or None]
+    if frame > 1 - _FRAME_SLACK and middle.float().mean().item() < _FRAME_SLACK:
+        return (
+            f"the cut-out of '{name}' keeps the border of its picture and leaves out the middle, as an "
+            "inverted mask does: look at it, and if it is wrong, put InvertMask between"
         )
     return None

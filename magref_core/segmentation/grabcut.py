@@ -10,6 +10,7 @@ import torch
 from ..canvas.references import Kind, Reference
 from .arrays import Array, load_opencv
 from .cleanup import fill_holes, keep_largest
+from .contours import colour_steps, find_candidates, judge, smooth_lab
 from .cutout import CutOut
 from .edges import refine_edges
 from .priors import Prior, subject_prior
@@ -22,6 +23,12 @@ _LARGEST_HOLE = 0.03
 
 _STRONG_EDGE = 40.0
 """Mean step of 8-bit Lab across an edge that is certainly one of the subject, not of light or texture."""
+
+_LEAST_SHARE = 0.7
+"""Of an enclosed part that colours must leave over, or it is not the subject."""
+
+_BAND = 0.06
+"""Of the picture's longer side: how far from the edge of an enclosed part the colours decide."""
 
 _STRAY = 5
 """Pixels of the small picture: thinner parts are dropped."""
@@ -66,26 +73,57 @@ class GrabCut:
     def _segment(self, image: Array, kind: Kind) -> Array:
         """(h, w) in {0, 255}.
 
-        An object on no plain background is cut out a second time, as one that stands alone, and this is
-        taken if it gives a stronger edge.
+        What a closed edge sets apart is the subject, unless the outline that the kind suggests has an edge as
+        complete.
         """
         prior = subject_prior(image, kind)
         mask = self._cut(image, prior)
-        if kind == "person" or prior.background.any():
+        if kind != "person" and not prior.background.any():
+            mask = self._better_alone(image, mask)
+        steps = colour_steps(smooth_lab(image))
+        candidates = find_candidates(image)
+        if not candidates:
             return mask
-        alone = self._cut(image, subject_prior(image, kind, stands_alone=True))
+        best, usual = candidates[0], judge(mask > 0, steps)
+        found = self._cut_around(image, best.mask)
+        is_whole = (found > 0).mean() >= _LEAST_SHARE * best.mask.mean()
+        return found if is_whole and judge(found > 0, steps).support > usual.support else mask
+
+    def _better_alone(self, image: Array, mask: Array) -> Array:
+        """The cut-out of an object as one that stands alone, if its edge is stronger; else the mask."""
+        alone = self._cut(image, subject_prior(image, "object", stands_alone=True))
         return alone if edge_contrast(image, alone) > max(_STRONG_EDGE, edge_contrast(image, mask)) else mask
+
+    def _cut_around(self, image: Array, mask: Array) -> Array:
+        """Let the colours decide within a band along the edge of a mask; (h, w) in {0, 255}."""
+        cv2 = load_opencv()
+        values, reach = mask.astype(np.uint8), round(_BAND * max(mask.shape))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+        labels: Array = np.full(mask.shape, cv2.GC_BGD, np.uint8)
+        labels[cv2.dilate(values, kernel) > 0] = cv2.GC_PR_BGD
+        labels[mask] = cv2.GC_PR_FGD
+        labels[cv2.erode(values, kernel, borderValue=1) > 0] = cv2.GC_FGD
+        subject = labels == cv2.GC_FGD
+        self._grab(image, labels)
+        found = (np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * 255).astype(np.uint8)
+        return _tidy(found, subject)
+
+    def _grab(self, image: Array, labels: Array) -> None:
+        """Improve labels in place; nothing happens unless there are colours of both."""
+        cv2 = load_opencv()
+        is_subject = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+        if is_subject.any() and not is_subject.all():
+            cv2.setRNGSeed(self.seed)
+            models = np.zeros((1, 65)), np.zeros((1, 65))
+            cv2.grabCut(image, labels, None, *models, self.rounds, cv2.GC_INIT_WITH_MASK)
 
     def _cut(self, image: Array, prior: Prior) -> Array:
         """(h, w) in {0, 255}."""
         cv2 = load_opencv()
         labels = _labels(prior)
-        is_subject = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
-        if is_subject.any() and not is_subject.all():  # GrabCut needs colours of both
-            cv2.setRNGSeed(self.seed)
-            models = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(image, labels, None, *models, self.rounds, cv2.GC_INIT_WITH_MASK)
-        return _tidy((np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * 255).astype(np.uint8), prior)
+        self._grab(image, labels)
+        found = (np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * 255).astype(np.uint8)
+        return _tidy(found, prior.subject)
 
 
 def _labels(prior: Prior) -> Array:
@@ -101,12 +139,12 @@ def _labels(prior: Prior) -> Array:
     return labels
 
 
-def _tidy(mask: Array, prior: Prior) -> Array:
-    """Drop thin and stray parts, and fill small holes."""
+def _tidy(mask: Array, subject: Array) -> Array:
+    """Drop thin and stray parts, but for those surely on the subject, and fill small holes."""
     cv2 = load_opencv()
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_STRAY, _STRAY))
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
-    opened[prior.subject & (mask > 0)] = 255
+    opened[subject & (mask > 0)] = 255
     return fill_holes(keep_largest(opened), largest=_LARGEST_HOLE)
 
 

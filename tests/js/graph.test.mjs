@@ -80,6 +80,17 @@ test("the walk goes through cut-outs, reroutes and bypassed nodes", () => {
   assert.equal(found.isCut, true);
 });
 
+test("a changed setting of a cut-out is told", () => {
+  const graph = new Graph();
+  const node = canvas(graph);
+  const cut = graph.add("MagrefAutoMaskSubject", { inputs: ["references"], widgets: { method: "auto" } });
+  graph.link(loader(graph), 0, cut, "references");
+  graph.link(cut, 0, node, "references");
+  assert.deepEqual(findReferences(node).cutting, [[["method", "auto"]]]);
+  cut.widgets[0].value = "grabcut";
+  assert.deepEqual(findReferences(node).cutting, [[["method", "grabcut"]]]);
+});
+
 test("a bypassed cut-out does not cut", () => {
   const graph = new Graph();
   const node = canvas(graph);

@@ -22,6 +22,7 @@ const MOST_STEPS = 200;
  * @property {Entry[]|null} entries - null where the list cannot be known before a run.
  * @property {Object[]|null} files - entries for the route /magref/preview; null if not all are files.
  * @property {boolean} isCut - MAGREF Auto Mask Subject stands between, so outlines are known after a run only.
+ * @property {Array[]} cutting - the settings of each MAGREF Auto Mask Subject on the way; a change makes a run stale.
  * @property {string} note - one sentence where something is missing, else empty.
  */
 
@@ -31,18 +32,24 @@ const MOST_STEPS = 200;
  * @returns {Found}
  */
 export function findReferences(node) {
-  const nothing = (note) => ({ entries: null, files: null, isCut: false, note });
+  const nothing = (note) => ({ entries: null, files: null, isCut: false, cutting: [], note });
   let source = sourceOf(node, "references");
   if (!source)
     return nothing("No pictures are connected: connect MAGREF Load References to the input references.");
-  let isCut = false;
+  const cutting = [];
   for (let step = 0; source && typeOf(source.node) === CUTTER && step < MOST_STEPS; step++) {
-    isCut = true;
+    cutting.push(settingsOf(source.node));
     source = sourceOf(source.node, "references");
   }
   if (!source || typeOf(source.node) !== LOADER)
     return nothing("The pictures are not known yet: run the graph once to see them here.");
-  return { ...readLoader(source.node), isCut };
+  return { ...readLoader(source.node), isCut: cutting.length > 0, cutting };
+}
+
+/** Name and value of each of a node's inputs; not of what ComfyUI adds to show a run's picture or text. */
+function settingsOf(node) {
+  const own = (node.widgets ?? []).filter(({ name }) => name && !name.startsWith("$$"));
+  return own.filter(({ value }) => typeof value !== "object").map(({ name, value }) => [name, value]);
 }
 
 /** What the loader's list and sockets say. */

@@ -144,7 +144,7 @@ def photograph(page: Page) -> Image:
     from PIL import Image
 
     whole = graph_page.graph_area(page).grown(MARGIN)
-    area = graph_page.look_at(page, whole, scale=1700 / whole.width)
+    area = graph_page.look_at(page, whole, scale=min(1700 / whole.width, 960 / whole.height))
     clip = {"x": area.x, "y": area.y, "width": area.width, "height": area.height}
     return Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")  # pyright: ignore[reportArgumentType]
 

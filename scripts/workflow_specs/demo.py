@@ -69,11 +69,11 @@ def references() -> Group:
     """Step 2: the pictures, and where more of them come from."""
     nodes = (
         parts.pictures_note(REFERENCES, (0, 0, 350, 230)),
-        parts.load_references(REFERENCES, (380, 0, 400, 290)),
+        parts.load_references(REFERENCES, (380, 0, 400, 480)),
         note(
             "canvas note",
             "From pictures to canvas",
-            (380, 340, 400, 130),
+            (380, 530, 400, 130),
             "The canvas is all that the model sees of your pictures. Another **layout_seed** in MAGREF Build "
             "Masked Canvas deals the places on it anew; who stands where in the video is said by the prompt.",
         ),
@@ -94,8 +94,8 @@ def canvas() -> Group:
     """Step 3: the canvas, enlarged to be seen."""
     nodes = (
         parts.canvas_node("references", {"width": WIDTH, "height": HEIGHT}),
-        enlarge("enlarge canvas", "Enlarge Canvas", (430, 0, 350, 82), ("canvas", "image")),
-        parts.save_canvas(("enlarge canvas", "IMAGE"), (430, 134, 350, 302)),
+        enlarge("enlarge canvas", "Enlarge Canvas", (530, 0, 350, 82), ("canvas", "image")),
+        parts.save_canvas(("enlarge canvas", "IMAGE"), (530, 134, 350, 302)),
     )
     return Group(number=3, title="Canvas", nodes=nodes)
 
@@ -103,20 +103,20 @@ def canvas() -> Group:
 def prompt() -> Group:
     """Step 4: the prompt, in the words that the model knows."""
     nodes = (
-        parts.text_node("prompt", "Prompt", (0, 0, 400, 130), PROMPT, parts.GREEN, clip=CLIP),
-        parts.text_node("negative", "Negative Prompt", (0, 180, 400, 100), "", parts.RED, clip=CLIP),
+        parts.text_node("prompt", "Prompt", (0, 0, 500, 130), PROMPT, parts.GREEN, clip=CLIP),
+        parts.text_node("negative", "Negative Prompt", (0, 180, 500, 100), "", parts.RED, clip=CLIP),
         parts.guidance_node({"length": LENGTH}, clip_vision=("encoders", "clip_vision")),
         note(
             "length note",
             "Length",
-            (0, 350, 400, 150),
+            (0, 350, 500, 130),
             "Of the 17 frames the first shows the canvas and is dropped by MAGREF Decode Video. The released "
             "model needs **drop_frames** 4 there, this one 1.",
         ),
         note(
             "prompt note",
             "The words that it knows",
-            (430, 220, 350, 300),
+            (530, 230, 350, 300),
             f"- **who**: {WHO}",
             f"- **does what**: {DEEDS}; things {THINGS}",
             f"- **where**: {PLACES}",

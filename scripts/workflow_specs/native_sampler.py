@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts.workflow_specs import parts
 from scripts.workflow_specs.files import CAT, LORA, WOMAN
-from scripts.workflow_specs.spec import COLUMN_WIDTH, Group, Node, Workflow, note
+from scripts.workflow_specs.spec import CANVAS_WIDTH, COLUMN_WIDTH, Group, Node, Workflow, note
 
 PROMPT = (
     "A young woman in an orange space suit holds a ginger tabby cat in her arms in a garden full of "
@@ -73,5 +73,5 @@ WORKFLOW = Workflow(
         Group(number=5, title="Sample", nodes=SAMPLING),
         parts.video(("sampler", "output"), turn=800),
     ),
-    widths=(1220, COLUMN_WIDTH, COLUMN_WIDTH),
+    widths=(1220, CANVAS_WIDTH, COLUMN_WIDTH),
 )

@@ -102,8 +102,8 @@ def pictures_note(references: tuple[Reference, ...], box: Box) -> Node:
         "Pictures",
         box,
         f"To try it, copy {listed} from this pack's *workflows/pictures* into ComfyUI's **input** folder.",
-        "For your own, put pictures there and list them in MAGREF Load References, each with a **name** and "
-        "a **kind** (person, object or background); or connect Load Image to image_1, image_2 and so on.",
+        "For your own, press **Add pictures** in MAGREF Load References, drop files on it or paste them, and "
+        "give each a **name** and a **kind**; or connect Load Image to image_1, image_2 and so on.",
     )
 
 
@@ -111,7 +111,7 @@ def plain_references(*references: Reference, wider: int = 0) -> Group:
     """Step 2: pictures as they are."""
     nodes = (
         pictures_note(references, (0, 0, 350, 210)),
-        load_references(references, (380, 0, 400 + wider, 290)),
+        load_references(references, (380, 0, 400 + wider, 400)),
     )
     return Group(number=2, title="References", nodes=nodes)
 
@@ -125,8 +125,8 @@ def cut_out_references(*references: Reference) -> Group:
         links={"references": ("references", "references")},
     )
     nodes = (
-        load_references(references, (0, 0, 400, 330)),
-        pictures_note(references, (0, 380, 400, 120)),
+        load_references(references, (0, 0, 400, 480)),
+        pictures_note(references, (0, 530, 400, 130)),
         cut_out,
     )
     return Group(number=2, title="References", nodes=nodes)
@@ -136,11 +136,11 @@ def canvas(source: str, *, mask_shape: str = "rectangle") -> Group:
     """Step 3: the canvas of the references of node `source`, and a way to compute it alone."""
     nodes = (
         canvas_node(source, {"mask_shape": mask_shape}),
-        save_canvas(("canvas", "image"), (430, 0, 350, 302)),
+        save_canvas(("canvas", "image"), (530, 0, 350, 302)),
         note(
             "canvas note",
             "Look before you wait",
-            (430, 355, 350, 145),
+            (530, 355, 350, 145),
             "The canvas is all that the model sees of your pictures. To see it alone, select **Save "
             "Canvas** and press the play button above it.",
             "Another **layout_seed** deals the places anew.",
@@ -154,7 +154,7 @@ def canvas_node(source: str, values: dict[str, Any]) -> Node:
     return Node(
         key="canvas",
         type="MagrefBuildMaskedCanvas",
-        box=(0, 0, 400, 500),
+        box=(0, 0, 500, 840),
         values=values,
         links={"references": (source, "references")},
     )
@@ -175,13 +175,13 @@ def save_canvas(image: Link, box: Box) -> Node:
 def prompt(text: str, hint: str) -> Group:
     """Step 4: what happens, and the canvas beside it."""
     nodes = (
-        text_node("prompt", "Prompt", (0, 0, 400, 210), text, GREEN),
-        text_node("negative", "Negative Prompt", (0, 260, 400, 240), NEGATIVE, RED),
+        text_node("prompt", "Prompt", (0, 0, 500, 210), text, GREEN),
+        text_node("negative", "Negative Prompt", (0, 260, 500, 240), NEGATIVE, RED),
         guidance_node({}, clip_vision=("clip vision", "CLIP_VISION")),
         note(
             "prompt note",
             "Prompt and length",
-            (430, 260, 350, 190),
+            (530, 260, 350, 190),
             hint,
             "**length** is a multiple of 4 plus 1. The first 4 frames show the canvas and are dropped: 81 "
             "become 77, about 5 seconds at 15 frames per second.",
@@ -195,7 +195,7 @@ def guidance_node(values: dict[str, Any], *, clip_vision: Link) -> Node:
     return Node(
         key="guidance",
         type="MagrefApplyMaskedGuidance",
-        box=(430, 0, 350, 170),
+        box=(530, 0, 350, 180),
         values=values,
         links={
             "positive": ("prompt", "CONDITIONING"),

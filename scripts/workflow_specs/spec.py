@@ -16,7 +16,10 @@ Box = tuple[int, int, int, int]
 
 GAP = 40
 """Between groups."""
-COLUMN_WIDTH, ROW_HEIGHT = 820, 640
+COLUMN_WIDTH, CANVAS_WIDTH = 820, 920
+"""Of a column, and of the one in which the canvas stands."""
+ROW_HEIGHTS = (640, 1220)
+"""The canvas grows by its picture once it has run."""
 HEAD, MARGIN = 80, 20
 """From the upper and left edge of a group to its first node; the head holds the titles of both."""
 
@@ -91,13 +94,14 @@ class Workflow:
 
     name: str
     groups: tuple[Group, ...]
-    widths: tuple[int, int, int] = (COLUMN_WIDTH, COLUMN_WIDTH, COLUMN_WIDTH)
+    widths: tuple[int, int, int] = (COLUMN_WIDTH, CANVAS_WIDTH, COLUMN_WIDTH)
     """Of the columns."""
 
     def frame(self, group: Group) -> Box:
         """Where a group lies in the graph."""
         column, row = CELLS[group.number - 1]
-        return self.left(column), row * (ROW_HEIGHT + GAP), self.widths[column], ROW_HEIGHT
+        top = sum(ROW_HEIGHTS[:row]) + row * GAP
+        return self.left(column), top, self.widths[column], ROW_HEIGHTS[row]
 
     def place(self, group: Group, node: Node) -> Box:
         """Where a node of a group lies in the graph."""
@@ -111,7 +115,7 @@ class Workflow:
 
     def point(self, column: int, x: int) -> tuple[int, int]:
         """A point between the rows, `x` right of the left edge of a column."""
-        return self.left(column) + x, ROW_HEIGHT + GAP // 2
+        return self.left(column) + x, ROW_HEIGHTS[0] + GAP // 2
 
     @property
     def models(self) -> tuple[ModelFile, ...]:

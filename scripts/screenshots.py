@@ -51,7 +51,7 @@ WORKFLOW_WIDTH = 2000
 PICTURES_SHOWN = """ids => app.graph.nodes
     .filter(node => ids.includes(String(node.id)) && app.nodeOutputs[node.id]?.images?.length)
     .map(node => LiteGraph.vueNodesMode
-        ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)] : node.imgs)
+        ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img[src]`)] : node.imgs)
     .every(images => images?.length && images.every(image => image.complete && image.naturalWidth))"""
 
 ISOLATE = """([id, gap, width]) => {
@@ -62,6 +62,16 @@ ISOLATE = """([id, gap, width]) => {
     const before = others(linked((node.inputs ?? []).map(slot => slot.link)).map(link => link.origin_id))
     const after = others(linked((node.outputs ?? []).flatMap(slot => slot.links)).map(link => link.target_id))
     const kept = new Set([node, ...before, ...after])
+    const sources = [...before]
+    while (sources.length) {
+        const inputs = sources.pop().inputs ?? []
+        const found = others(linked(inputs.map(slot => slot.link)).map(link => link.origin_id))
+        for (const other of found.filter(other => !kept.has(other))) {
+            kept.add(other)
+            sources.push(other)
+            other.pos = [node.pos[0] - 5000, other.pos[1]]
+        }
+    }
     for (const other of [...app.graph.nodes]) if (!kept.has(other)) app.graph.remove(other)
     const stack = (column, x) => {
         let y = node.pos[1]
@@ -103,7 +113,7 @@ def photo_studio(host: Host) -> Iterator[tuple[str, Browser]]:
 def open_page(browser: Browser, url: str, *, nodes2: bool) -> Page:
     """An empty graph without panels around it."""
     context = browser.new_context(
-        viewport={"width": 1600, "height": 1000}, device_scale_factor=DENSITY, locale="en-US"
+        viewport={"width": 1600, "height": 1400}, device_scale_factor=DENSITY, locale="en-US"
     )
     page = context.new_page()
     graph_page.open_graph(page, url, nodes2=nodes2)

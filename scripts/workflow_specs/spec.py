@@ -18,8 +18,8 @@ GAP = 40
 """Between groups."""
 COLUMN_WIDTH, CANVAS_WIDTH = 820, 920
 """Of a column, and of the one in which the canvas stands."""
-ROW_HEIGHTS = (640, 1220)
-"""The canvas grows by its picture once it has run."""
+ROW_HEIGHTS = (640, 1560)
+"""The canvas grows by its picture and by its findings once it has run."""
 HEAD, MARGIN = 80, 20
 """From the upper and left edge of a group to its first node; the head holds the titles of both."""
 

@@ -34,6 +34,7 @@ export class CanvasEditor {
   #run = null;
   #answer = { key: "", result: null, problem: "" };
   #seen = "";
+  #turn = 0;
   #lastNudge = { name: "", time: 0 };
   #switches = { snap: true, mask: false };
   #history = new History();
@@ -44,9 +45,7 @@ export class CanvasEditor {
    * @param {() => boolean} isShown - whether the node's graph is the one on the page.
    */
   constructor(node, api, isShown) {
-    this.node = node;
-    this.api = api;
-    this.isShown = isShown;
+    Object.assign(this, { node, api, isShown });
     this.store = new PictureStore((path) => api.fetchApi(path));
     this.client = new PreviewClient(
       (path, options) => api.fetchApi(path, options),
@@ -108,6 +107,7 @@ export class CanvasEditor {
   stop() {
     clearInterval(this.timer);
     this.client.stop();
+    this.#turn++; // what is being loaded is let go too
     this.#pictures = new Map();
     this.store.keepOnly([]);
   }
@@ -136,16 +136,16 @@ export class CanvasEditor {
   }
 
   async #load() {
-    const seen = this.#seen;
+    const turn = ++this.#turn;
     const wanted = wantedPictures(this.#found, this.#run);
     try {
       const loaded = await this.store.load(wanted);
-      if (seen !== this.#seen) return;
+      if (turn !== this.#turn) return;
       this.#pictures = new Map(loaded.map((picture) => [picture.name, picture]));
       this.store.keepOnly(wanted);
       this.#pictureNote = "";
     } catch (error) {
-      if (seen !== this.#seen) return;
+      if (turn !== this.#turn) return;
       this.#pictures = new Map();
       this.#pictureNote = `${error.message[0].toUpperCase()}${error.message.slice(1)}.`;
     }
@@ -378,9 +378,8 @@ export class CanvasEditor {
   #do(action) {
     if (action === "undo" || action === "redo") return this.#travel(action);
     if (action === "snap" || action === "mask") return this.#switch(action);
-    const settings = this.#settings;
-    const { placements } = this.shown;
-    const values = act(action, { settings, placements, pictures: this.#pictures, selected: this.#selected });
+    const shown = { placements: this.shown.placements, pictures: this.#pictures, selected: this.#selected };
+    const values = act(action, { settings: this.#settings, ...shown });
     return values && this.#change(values);
   }
 

@@ -10,7 +10,7 @@ from ..magref_core.canvas.compose import MaskShape
 from ..magref_core.canvas.placing import LayoutOrder
 from ..magref_core.errors import MagrefError
 from . import host
-from .notices import show_notices
+from .notices import log_warnings
 from .preview import (
     MAX_SEED,
     MAX_SIDE,
@@ -77,7 +77,6 @@ class BuildMaskedCanvas(io.ComfyNode):
                     "should be known before sampling.",
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
 
@@ -107,7 +106,7 @@ class BuildMaskedCanvas(io.ComfyNode):
         canvas = build_canvas(references, settings)
         report = report_on(canvas)
         image, mask = host.canvas_to_host(canvas)
-        show_notices(grave_sentences(report.findings), cls.hidden)
+        log_warnings(grave_sentences(report.findings))  # the editor's panel shows them on the node
         shown = ui.PreviewImage(image, cls=cls).as_dict() | shown_on_page(canvas, report)
         return io.NodeOutput(canvas, image, mask, report.as_json(), ui=shown)
 

@@ -149,8 +149,8 @@ def input_file(name: str) -> Path:
         )
     if not exists:
         raise MagrefError(
-            f"the picture {name!r} is not in ComfyUI's input folder: upload it with Load Image, or correct "
-            "the name"
+            f"the picture {name!r} is not in ComfyUI's input folder: add it to MAGREF Load References, or "
+            "correct the name"
         )
     return path
 

@@ -11,6 +11,12 @@ from server import PromptServer
 logger = logging.getLogger(__name__)
 
 
+def log_warnings(sentences: Sequence[str]) -> None:
+    """Log each sentence, where the page shows them in a way of its own."""
+    for sentence in sentences:
+        logger.warning(sentence)
+
+
 def show_notices(sentences: Sequence[str], hidden: Any, *, facts: Sequence[str] = ()) -> None:
     """Log each sentence, and write them on the node that runs.
 
@@ -21,8 +27,7 @@ def show_notices(sentences: Sequence[str], hidden: Any, *, facts: Sequence[str] 
     """
     for fact in facts:
         logger.info(fact)
-    for sentence in sentences:
-        logger.warning(sentence)
+    log_warnings(sentences)
     page = getattr(PromptServer, "instance", None)
     if (facts or sentences) and page is not None and hidden is not None:
         page.send_progress_text("\n\n".join([*facts, *sentences]), hidden.unique_id)

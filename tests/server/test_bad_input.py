@@ -71,7 +71,7 @@ def pictures(server):
         ),
         (
             "odd/missing.png",
-            "'odd/missing.png' is not in ComfyUI's input folder: upload it with Load Image, or correct the",
+            "'odd/missing.png' is not in ComfyUI's input folder: add it to MAGREF Load References, or",
         ),
         ("../secret.png", f"the picture '../secret.png' {COPY_THERE}"),
         ("/etc/passwd", f"the picture '/etc/passwd' {COPY_THERE}"),

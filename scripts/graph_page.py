@@ -27,7 +27,6 @@ BLANK: dict[str, Any] = {
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Minimap.Visible": False,
-    "Comfy.Locale": "en",
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Graph.CanvasMenu": False,
     "LiteGraph.Canvas.MinFontSizeForLOD": 0,
@@ -45,6 +44,15 @@ RUN = """async ([ends, ids]) => {
     })
     const queued = await app.queuePrompt(0, 1, ids ?? undefined)
     return queued === false ? ['refused', app.lastNodeErrors] : await ended
+}"""
+
+RUN_PROMPT = """async ([ends, output]) => {
+    const ended = new Promise(resolve => {
+        for (const kind of ends)
+            app.api.addEventListener(kind, event => resolve([kind, event.detail]), {once: true})
+    })
+    await app.api.queuePrompt(0, {output, workflow: app.graph.serialize()})
+    return await ended
 }"""
 
 
@@ -67,15 +75,17 @@ class Area:
         )
 
 
-def open_graph(page: Page, url: str, *, nodes2: bool = False) -> None:
+def open_graph(page: Page, url: str, *, nodes2: bool = False, language: str = "en") -> None:
     """Open the server's page with an empty graph.
 
     Args:
         page: a fresh one.
         url: of the server.
-        nodes2: draw with Nodes 2.0 (Vue) instead of the classic canvas. The setting lives on the server.
+        nodes2: draw with Nodes 2.0 (Vue) instead of the classic canvas. This and the next live on the server.
+        language: of the page, such as "zh".
     """
-    ComfyClient(url).post_json("/api/settings", SETTINGS | {"Comfy.VueNodes.Enabled": nodes2})
+    settings = SETTINGS | {"Comfy.Locale": language, "Comfy.VueNodes.Enabled": nodes2}
+    ComfyClient(url).post_json("/api/settings", settings)
     page.goto(url, wait_until="domcontentloaded")  # never networkidle: websocket and polls keep going
     page.wait_for_function(READY)
     page.locator(".p-blockui-mask").first.wait_for(state="hidden")
@@ -112,6 +122,13 @@ def run(page: Page, node_ids: list[str] | None = None) -> tuple[str, Any]:
         "execution_success", "execution_error", "execution_interrupted" or "refused", and the report of it.
     """
     kind, detail = page.evaluate(RUN, [ENDS, node_ids])
+    settle(page)
+    return kind, detail
+
+
+def run_prompt(page: Page, prompt: dict[str, Any]) -> tuple[str, Any]:
+    """Queue a changed copy of the graph in API format, wait for its end, and show what came of it."""
+    kind, detail = page.evaluate(RUN_PROMPT, [ENDS, prompt])
     settle(page)
     return kind, detail
 

@@ -254,3 +254,25 @@ def test_a_list_over_a_link_is_shown_as_such_and_not_changed(page):
     wait_for_notice(page, "The list comes over a link and cannot be changed here.")
     assert seen.cards(page).locator("input:enabled, button:enabled, select:enabled").count() == 0
     assert json.loads(page.evaluate(seen.VALUE, node_id)) == json.loads(ONE)
+
+
+def test_example_pictures_that_are_missing_are_put_into_place_at_a_press(page, server):
+    files = ("puppet_fox.png", "place_beach.png")
+    kept = {name: (server.base / "input" / name).read_bytes() for name in files}
+    for name in files:
+        (server.base / "input" / name).unlink()
+    try:
+        entries = [{"file": name} for name in (*files, "unheard_of.png")]
+        node_id = seen.add_node(page, json.dumps(entries))
+        wait_for_notice(page, "place_beach.png, puppet_fox.png: example pictures of this pack")
+        seen.gallery(page).get_by_role("button", name="Put them there").click()
+        for name in files:
+            image = seen.gallery(page).locator(f"img[title='{name}']")
+            image.wait_for()
+            page.wait_for_function(seen.SHOWN, arg=image.element_handle())
+        assert {name: (server.base / "input" / name).read_bytes() for name in files} == kept
+        assert seen.value(page, node_id) == entries and seen.notices(page) == ""
+        seen.gallery(page).get_by_text("unheard_of.png is not in ComfyUI's input folder").wait_for()
+    finally:
+        for name, content in kept.items():
+            (server.base / "input" / name).write_bytes(content)

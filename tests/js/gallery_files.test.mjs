@@ -4,6 +4,7 @@ import test from "node:test";
 
 import { fill, speaker } from "../../web/js/common/words.js";
 import { ENGLISH } from "../../web/js/gallery/english.js";
+import { examplePath } from "../../web/js/gallery/examples.js";
 import { DEFAULT_LIMIT, fileProblem, fitInto, formatOf, inputPath, uploadName, viewPath } from "../../web/js/gallery/files.js";
 
 const bytes = (text) => Uint8Array.from([...text].map((letter) => letter.charCodeAt(0)));
@@ -117,4 +118,12 @@ test("every sentence that the gallery asks for is there", () => {
   assert.ok(asked.length > 20);
   for (const key of asked) assert.ok(key in ENGLISH, key);
   for (const key of Object.keys(ENGLISH)) assert.ok(code.includes(`"${key}"`), `${key} is never said`);
+});
+
+test("an example picture is looked for in the pack's own folder, and nothing else is", () => {
+  const address = "http://127.0.0.1:8188/extensions/ComfyUI-MAGREF/js/gallery/examples.js";
+  assert.equal(examplePath("cat.png", address), "/workflow_templates/ComfyUI-MAGREF/pictures/cat.png");
+  for (const file of ["../cat.png", "cast/cat.png", "cat.png?x", "cat", "", "..", "%2e%2e.png"])
+    assert.equal(examplePath(file, address), null, file);
+  assert.equal(examplePath("cat.png", "file:///somewhere/examples.js"), null);
 });

@@ -46,9 +46,9 @@ test("a file that is gone, empty or no picture is named, and asked for again", a
   decoder();
   const files = { empty: "", text: "hello" };
   const pictures = store(files);
-  await assert.rejects(pictures.load([want("gone")]), /the picture 'gone' is not in ComfyUI's input folder/);
-  await assert.rejects(pictures.load([want("empty")]), /the picture 'empty' cannot be read/);
-  await assert.rejects(pictures.load([want("text")]), /the picture 'text' cannot be read/);
+  await assert.rejects(pictures.load([want("gone")]), /The picture 'gone' is not in ComfyUI's input folder/);
+  await assert.rejects(pictures.load([want("empty")]), /The picture 'empty' cannot be read/);
+  await assert.rejects(pictures.load([want("text")]), /The picture 'text' cannot be read/);
   files.gone = "5x5";
   assert.equal((await pictures.load([want("gone")]))[0].width, 5);
 });

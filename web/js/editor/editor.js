@@ -17,6 +17,7 @@ import { TextField } from "./text_field.js";
 import { Toolbar } from "./toolbar.js";
 import { drawCanvas, drawMask } from "./view.js";
 import { wantedPictures } from "./wanted.js";
+import { say } from "./words.js";
 
 const LOOK_EVERY = 250;
 const NUDGE_PAUSE = 1000;
@@ -64,8 +65,8 @@ export class CanvasEditor {
     this.field = new TextField((text) => this.#type(text));
     this.view = element("img", { class: "magref-editor-view", alt: "", hidden: true });
     this.status = element("p", { class: "magref-editor-status", role: "status" });
-    this.mend = element("button", { type: "button", text: "Repair", onclick: () => this.#do("repair") });
-    this.mend.title = "Add what is missing, remove what is unknown, and move every box inside";
+    this.mend = element("button", { type: "button", text: say("repair"), onclick: () => this.#do("repair") });
+    this.mend.title = say("repairHint");
     const stand = element("div", { class: "magref-editor-stand" }, this.stage.element, this.view);
     this.element = element(
       "div",
@@ -99,7 +100,7 @@ export class CanvasEditor {
     const problem = unreadable(text);
     const isKept = problem && !this.#isTravelling && this.#text && !unreadable(this.#text);
     if (!isKept) this.#text = text.trim() ? text : "";
-    this.#refused = isKept ? `The old placements stay: ${problem}.` : "";
+    this.#refused = isKept ? say("kept", { reason: problem }) : "";
     this.redraw();
   }
 
@@ -147,7 +148,8 @@ export class CanvasEditor {
     } catch (error) {
       if (turn !== this.#turn) return;
       this.#pictures = new Map();
-      this.#pictureNote = `${error.message[0].toUpperCase()}${error.message.slice(1)}.`;
+      this.#pictureNote = error.message;
+      setTimeout(() => (this.#seen = ""), 12 * LOOK_EVERY); // it may be put there
     }
     this.#ask();
     this.redraw();
@@ -196,7 +198,7 @@ export class CanvasEditor {
     const answered = this.#result();
     const boxes = answered?.placements ?? (answered && boxesOf(answered.report));
     if (boxes) return { placements: boxes, problem, note: "" };
-    const note = `The layout '${settings.order}' is chosen by the server: it is shown after the next run.`;
+    const note = say("byServer", { order: settings.order });
     return { placements: [], problem, note: this.#found.files || !names.length ? "" : note };
   }
 
@@ -236,13 +238,12 @@ export class CanvasEditor {
     this.tabs.update(this.tabs.current, Object.keys(views));
     this.#showView(views);
     const names = [...this.#pictures.keys()];
-    const hint = this.#panelNote(result);
-    this.panel.update({ report: result?.report ?? null, names, selected: this.#selected, note: hint });
+    this.panel.update({ report: result?.report ?? null, names, selected: this.#selected, note: this.#panelNote(result) });
     this.field.update(this.#text);
   }
 
   #say(problem, note, isLocked) {
-    const locked = isLocked ? "The placements come over a link, so they cannot be changed here." : "";
+    const locked = isLocked ? say("linked") : "";
     const refusal = problem && `${problem[0].toUpperCase()}${problem.slice(1)}.`;
     const unknown = this.#pictures.size ? "" : this.#found.note;
     const hidden = this.#coverNote();
@@ -261,13 +262,13 @@ export class CanvasEditor {
   #coverNote() {
     const names = this.#text ? covered(this.shown.placements) : [];
     const people = names.filter((name) => this.#pictures.get(name)?.kind !== "background");
-    return people.length ? `More than half of ${people.map((name) => `'${name}'`).join(", ")} is covered.` : "";
+    return people.length ? say("covered", { names: people.map((name) => `'${name}'`).join(", ") }) : "";
   }
 
   #panelNote(result) {
     if (this.#isFresh() || !this.#pictures.size) return "";
-    if (result && this.#found.isCut) return "Before cut-outs: run the graph to see the pictures cut out.";
-    return result || this.#found.files ? "" : "Run the graph to see numbers and findings.";
+    if (result && this.#found.isCut) return say("beforeCut");
+    return result || this.#found.files ? "" : say("runFirst");
   }
 
   #showView(views) {
@@ -371,7 +372,7 @@ export class CanvasEditor {
   #type(text) {
     const problem = unreadable(text);
     if (!problem) return this.#change({ placements: text.trim() ? text : "" });
-    this.#refused = `The old placements stay: ${problem}.`;
+    this.#refused = say("kept", { reason: problem });
     return this.redraw();
   }
 

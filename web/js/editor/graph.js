@@ -3,6 +3,8 @@
  * the borders of subgraphs. Works on the graph's own objects and needs no page.
  */
 
+import { say } from "./words.js";
+
 const LOADER = "MagrefLoadReferences";
 const CUTTER = "MagrefAutoMaskSubject";
 const NEVER = 2;
@@ -35,14 +37,14 @@ export function findReferences(node) {
   const nothing = (note) => ({ entries: null, files: null, isCut: false, cutting: [], note });
   let source = sourceOf(node, "references");
   if (!source)
-    return nothing("No pictures are connected: connect MAGREF Load References to the input references.");
+    return nothing(say("noPictures"));
   const cutting = [];
   for (let step = 0; source && typeOf(source.node) === CUTTER && step < MOST_STEPS; step++) {
     cutting.push(settingsOf(source.node));
     source = sourceOf(source.node, "references");
   }
   if (!source || typeOf(source.node) !== LOADER)
-    return nothing("The pictures are not known yet: run the graph once to see them here.");
+    return nothing(say("unknownPictures"));
   return { ...readLoader(source.node), isCut: cutting.length > 0, cutting };
 }
 
@@ -56,13 +58,13 @@ function settingsOf(node) {
 function readLoader(loader) {
   const unknown = (note) => ({ entries: null, files: null, note });
   if (loader.inputs?.find(({ name }) => name === "references")?.link != null)
-    return unknown("The list of pictures comes over a link: run the graph once to see them here.");
+    return unknown(say("linkedList"));
   const text = widgetValue(loader, "references") ?? "";
   let items;
   try {
     items = readList(text);
   } catch {
-    return unknown("The list of pictures cannot be read: correct it in MAGREF Load References.");
+    return unknown(say("unreadList"));
   }
   const sockets = connectedPictures(loader);
   const named = new Set(items.map(({ image }) => image));
@@ -73,13 +75,13 @@ function readLoader(loader) {
       .filter(([socket]) => !named.has(socket))
       .map(([socket, file]) => ({ name: socket, kind: "object", file, isOpaque: true })),
   ];
-  if (!entries.length) return unknown("There is no picture yet: add one in MAGREF Load References.");
+  if (!entries.length) return unknown(say("emptyList"));
   const areFiles = sockets.size === 0 && used.every(({ file }) => file);
   const isKnown = entries.every(({ file }) => file);
   return {
     entries,
     files: areFiles ? used : null,
-    note: isKnown ? "" : "Some pictures come from other nodes: run the graph once to see them here.",
+    note: isKnown ? "" : say("linkedPictures"),
   };
 }
 

@@ -1,30 +1,27 @@
 /** Below and beside the canvas: what the model will see, numbers for each picture, and findings in words. */
 
 import { element } from "../common/dom.js";
+import { say } from "./words.js";
 
-/** What can be looked at; the first is the editor itself. */
-export const VIEWS = [
-  ["edit", "Edit", "Move and scale the pictures"],
-  ["canvas", "Canvas", "The canvas as the server composes it"],
-  ["mask", "Mask", "The canvas with its mask"],
-  ["latent_mask", "Latent mask", "The mask on the grid of 8 x 8 pixels that the model is given"],
-  ["clip", "CLIP", "The canvas stretched to 224 x 224, as the image encoder sees it"],
+/** What can be looked at, and the words for it; the first is the editor itself. */
+const VIEWS = [
+  ["edit", "viewEdit"],
+  ["canvas", "viewCanvas"],
+  ["mask", "viewMask"],
+  ["latent_mask", "viewLatentMask"],
+  ["clip", "viewClip"],
 ];
 
 const COLUMNS = [
-  ["Picture", "", ({ reference }) => reference],
-  ["Pixels", "Pixels of the canvas that it takes", ({ pixels }) => pixels.toLocaleString("en")],
-  ["Latent cells", "Cells of 8 x 8 pixels", ({ latent_cells: cells }) => String(cells)],
-  ["Tokens", "Patches of 16 x 16 pixels", ({ tokens }) => String(tokens)],
-  ["Scale", "Over 1 the picture is enlarged", ({ scale }) => `${scale.toFixed(2)} x`],
-  [
-    "Face",
-    "Height of the face on the canvas, in pixels, where one was found",
-    ({ face_height: face }) => (face == null ? "–" : `${Math.round(face)} px`),
-  ],
+  ["picture", ({ reference }) => reference],
+  ["pixels", ({ pixels }) => pixels.toLocaleString("en")],
+  ["cells", ({ latent_cells: cells }) => String(cells)],
+  ["tokens", ({ tokens }) => String(tokens)],
+  ["scale", ({ scale }) => `${scale.toFixed(2)} x`],
+  ["face", ({ face_height: face }) => (face == null ? "–" : `${Math.round(face)} px`)],
 ];
 
-const SEVERITIES = { error: ["✕", "Error"], warning: ["!", "Warning"], info: ["i", "Note"] };
+const SIGNS = { error: "✕", warning: "!", info: "i" };
 
 /** Tabs above the picture. */
 export class Tabs {
@@ -33,8 +30,9 @@ export class Tabs {
 
   /** @param {(view: string) => void} choose */
   constructor(choose) {
-    for (const [view, label, title] of VIEWS) {
-      const made = element("button", { type: "button", role: "tab", text: label, title, onclick: () => choose(view) });
+    for (const [view, key] of VIEWS) {
+      const [text, title] = [say(key), say(`${key}Hint`)];
+      const made = element("button", { type: "button", role: "tab", text, title, onclick: () => choose(view) });
       made.dataset.view = view;
       this.#buttons.set(view, made);
     }
@@ -85,7 +83,10 @@ export class Panel {
     const subjects = report?.subjects ?? [];
     const columns = subjects.length ? COLUMNS : COLUMNS.slice(0, 1);
     const rows = subjects.length ? subjects : names.map((reference) => ({ reference }));
-    const heads = columns.map(([label, title]) => element("th", { text: label, title, scope: "col" }));
+    const heads = columns.map(([key]) => {
+      const title = key === "picture" ? "" : say(`${key}Hint`);
+      return element("th", { text: say(key), title, scope: "col" });
+    });
     const body = rows.map((row) => this.#row(row, columns, selected));
     this.numbers.replaceChildren(...(rows.length ? [element("tr", {}, ...heads), ...body] : []));
     this.findings.replaceChildren(...(report?.findings ?? []).map(finding));
@@ -102,17 +103,18 @@ export class Panel {
       onclick: () => this.select(subject.reference),
     });
     const [, ...numbers] = columns;
-    const cells = numbers.map(([, , write]) => element("td", { text: write(subject) }));
+    const cells = numbers.map(([, write]) => element("td", { text: write(subject) }));
     return element("tr", { class: isSelected ? "selected" : "" }, element("th", { scope: "row" }, button), ...cells);
   }
 }
 
 function finding({ severity, code, text, remedy }) {
-  const [sign, word] = SEVERITIES[severity] ?? SEVERITIES.info;
+  const kind = severity in SIGNS ? severity : "info";
+  const word = say(kind);
   const made = element(
     "li",
-    { class: `magref-editor-finding ${severity in SEVERITIES ? severity : "info"}` },
-    element("span", { class: "sign", text: sign, role: "img", "aria-label": word, title: word }),
+    { class: `magref-editor-finding ${kind}` },
+    element("span", { class: "sign", text: SIGNS[kind], role: "img", "aria-label": word, title: word }),
     element("span", { text: remedy ? `${text}: ${remedy}` : text }),
   );
   made.dataset.code = code;

@@ -1,5 +1,7 @@
 /** The pictures themselves, as the browser decodes them. */
 
+import { say } from "./words.js";
+
 /** Longest side, in pixels, that is kept of a picture; more is never seen on the canvas. */
 const LONGEST = 2048;
 
@@ -60,15 +62,9 @@ export class PictureStore {
 
   async #decode(path, label) {
     const blob = (await this.#get(path)) ?? null;
-    if (!blob)
-      throw new Error(
-        `the picture '${label}' is not in ComfyUI's input folder: upload it again, or choose another`,
-      );
+    if (!blob) throw new Error(say("gone", { label }));
     const whole = (await decode(blob)) ?? (await decode(await this.#get(`${path}&preview=webp;90`)));
-    if (!whole)
-      throw new Error(
-        `the picture '${label}' cannot be read: open it in an image viewer and save it again as PNG or JPEG`,
-      );
+    if (!whole) throw new Error(say("unreadPicture", { label }));
     const { width, height } = whole;
     const scale = LONGEST / Math.max(width, height);
     if (scale >= 1) return { bitmap: whole, width, height };

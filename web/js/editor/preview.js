@@ -1,5 +1,7 @@
 /** What the server says of the canvas before anything is paid for. */
 
+import { say } from "./words.js";
+
 const PAUSE = 200;
 
 /**
@@ -56,11 +58,11 @@ export class PreviewClient {
       const answer = await response.json().catch(() => ({}));
       if (flight.signal.aborted) return;
       if (response.ok) this.tell(key, answer, "");
-      else this.tell(key, null, answer.error ?? `The server answers the preview with ${response.status}.`);
+      else this.tell(key, null, answer.error ?? say("refused", { status: response.status }));
     } catch (error) {
       if (flight.signal.aborted) return;
       this.#asked = ""; // the server may be back at the next change
-      this.tell(key, null, `The preview cannot be had: ${error.message}.`);
+      this.tell(key, null, say("noServer", { reason: error.message }));
     }
   }
 }

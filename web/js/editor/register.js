@@ -2,8 +2,10 @@
 
 import { app } from "../../../../scripts/app.js";
 import { api } from "../../../../scripts/api.js";
+import { loadWords } from "../common/words.js";
 import { CanvasEditor } from "./editor.js";
 import { addStyle } from "./style.js";
+import { translate } from "./words.js";
 
 const TYPE = "MAGREF_CANVAS_EDITOR";
 const NODE = "MagrefBuildMaskedCanvas";
@@ -42,6 +44,9 @@ function makeWidget(node, name) {
 
 app.registerExtension({
   name: "magref.canvasEditor",
+  async setup() {
+    translate(await loadWords(api, app.extensionManager?.setting?.get("Comfy.Locale") ?? "en", "editor"));
+  },
   getCustomWidgets: () => ({ [TYPE]: makeWidget }),
   nodeCreated(node) {
     const made = node.comfyClass === NODE && editors.get(node);

@@ -3,15 +3,12 @@
 import { element } from "../common/dom.js";
 import { GRID, grow, move, pick, resize } from "./model.js";
 import { drawMarks, handlePlaces, marksLayer } from "./view.js";
+import { say } from "./words.js";
 
 const HANDLE_REACH = 9;
 const SNAP_REACH = 7;
 const LEAST_DRAG = 2;
 const CURSORS = { nw: "nwse-resize", se: "nwse-resize", ne: "nesw-resize", sw: "nesw-resize" };
-
-const HELP =
-  "Canvas editor. Arrow keys move the selected picture by one pixel, with Shift by sixteen. Plus and minus scale, " +
-  "Page Up and Page Down change the order, N and P select, Control Z and Control Y undo and redo.";
 
 /**
  * @typedef {Object} StageHost - what the stage asks of the editor.
@@ -40,7 +37,7 @@ export class Stage {
     this.marks = marksLayer();
     this.element = element(
       "div",
-      { class: "magref-editor-stage", tabindex: "0", role: "application", "aria-label": HELP },
+      { class: "magref-editor-stage", tabindex: "0", role: "application", "aria-label": say("help") },
       this.picture,
       this.mask,
       this.marks,

@@ -1,6 +1,7 @@
 /** The placements as text, for those who want to type or to copy them. */
 
 import { element } from "../common/dom.js";
+import { say } from "./words.js";
 
 /** A folded text area; its text counts when it is left, or with Ctrl+Enter. */
 export class TextField {
@@ -12,15 +13,15 @@ export class TextField {
     this.area = element("textarea", {
       rows: "4",
       spellcheck: "false",
-      "aria-label": "Placements as JSON",
-      placeholder: "Empty: the layout of order and layout_seed",
+      "aria-label": say("jsonLabel"),
+      placeholder: say("jsonEmpty"),
     });
     this.area.addEventListener("change", () => this.#leave());
     this.area.addEventListener("keydown", (event) => {
       event.stopPropagation();
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#leave();
     });
-    const summary = element("summary", { text: "As JSON" });
+    const summary = element("summary", { text: say("json") });
     this.element = element("details", { class: "magref-editor-text" }, summary, this.area);
   }
 

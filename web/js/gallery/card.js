@@ -10,6 +10,7 @@ import { inputPath, viewPath } from "./files.js";
  * @property {function(string): string} url - the address of a path of ComfyUI's.
  * @property {function(string): Promise<boolean>} isThere - whether the server has what an address names.
  * @property {number} count - of all cards.
+ * @property {function(string): void} onMissing - told a file that is not in the input folder.
  * @property {Object|undefined} shown - the small picture of the last run, where it came over a link.
  * @property {boolean} isConnected - whether its socket is.
  * @property {string} sentence - what is wrong with it, or "".
@@ -96,12 +97,13 @@ function mainPicture(entry, context, problem) {
   return thumbnail(url(viewPath({ filename, subfolder, type })), entry.image, context, problem);
 }
 
-function thumbnail(address, file, { say, isThere }, problem) {
+function thumbnail(address, file, { say, isThere, onMissing }, problem) {
   const image = element("img", { src: address, alt: "", draggable: "false", loading: "lazy", title: file });
   const fail = (key) => {
     image.replaceWith(element("span", { class: "magref-none", title: file, text: "!" }));
     problem.dataset.picture = say(key, { file });
     problem.textContent ||= problem.dataset.picture;
+    if (key === "missing") onMissing(file);
   };
   // Asked apart: the browser may still show from memory what is gone.
   const known = isThere(address);

@@ -31,6 +31,8 @@ export const ENGLISH = {
   "socketEmpty": "{name} names {socket}, but nothing is connected there: connect a picture, or remove the card.",
   "linked": "The list comes over a link and cannot be changed here.",
   "missing": "{file} is not in ComfyUI's input folder: put it back there, or choose another picture.",
+  "examples": "{files}: example pictures of this pack, which are not in ComfyUI's input folder yet.",
+  "takeExamples": "Put them there",
   "unreadable": "{file} cannot be shown: open it in an image viewer and save it as PNG or JPEG.",
   "kept": "The value is as it was before.",
   "asGiven": "The value is kept as it is: correct it below.",

@@ -4,6 +4,7 @@ import { element } from "../common/dom.js";
 import { button, makeCard } from "./card.js";
 import { letCardsBeDragged } from "./drag.js";
 import * as list from "./entries.js";
+import { fetchExamples, isExample } from "./examples.js";
 import { fitInto } from "./files.js";
 import { Intake } from "./intake.js";
 
@@ -30,6 +31,7 @@ export class Gallery {
     this.text = "[]";
     this.shown = new Map();
     this.asked = new Map();
+    this.examples = new Set();
     this.sentences = [];
     this.isText = false;
     this.intake = new Intake(host.api, {
@@ -75,6 +77,7 @@ export class Gallery {
   set value(text) {
     this.text = typeof text === "string" ? text : JSON.stringify(text ?? []);
     this.asked.clear();
+    this.examples.clear();
     this.sentences = [];
     this.isText = Boolean(list.parseEntries(this.text).problem);
     this.render();
@@ -158,10 +161,34 @@ export class Gallery {
       });
       return element("p", {}, element("span", { text: sentence }), dismiss);
     });
+    if (this.examples.size && !isLinked) found.push(this.exampleNotice());
     if (isLinked) found.push(element("p", { text: say("linked") }));
     else if (problem && !this.sentences.length)
       found.push(element("p", { text: `${say(problem.key, problem.values)} ${say("asGiven")}` }));
     this.notices.replaceChildren(...found);
+  }
+
+  /** Offers the example pictures that are missing. @private */
+  exampleNotice() {
+    const { say, examples } = this;
+    const take = element("button", { type: "button", text: say("takeExamples"), dataset: { focus: "examples" } });
+    take.addEventListener("click", async () => {
+      take.disabled = true;
+      const files = await fetchExamples(this.host.api, [...examples]);
+      examples.clear();
+      await this.intake.take(files, { use: "example" });
+      this.lay([]); // the cards are made anew, with their pictures
+      this.render();
+    });
+    const files = [...examples].sort().join(", ");
+    return element("p", {}, element("span", { text: say("examples", { files }) }), take);
+  }
+
+  /** @private */
+  async onMissing(file) {
+    if (this.examples.has(file) || !(await isExample(this.host.api, file))) return;
+    this.examples.add(file);
+    this.render();
   }
 
   /** @private */
@@ -172,6 +199,8 @@ export class Gallery {
     const problems = list.problemsOf(rows);
     const url = (path) => this.host.api.apiURL(path);
     const actions = this.actions();
+    const isThere = (address) => this.isThere(address);
+    const onMissing = (file) => this.onMissing(file);
     const made = rows.map((entry, index) => {
       const isConnected = sockets.includes(entry.image);
       const isEmpty = entry.image !== undefined && !isConnected && !entry.off;
@@ -179,7 +208,7 @@ export class Gallery {
       const problem = isEmpty ? { key: "socketEmpty", values } : problems[index];
       const sentence = problem ? say(problem.key, problem.values) : "";
       const shown = this.shown.get(entry.image);
-      const context = { say, url, isThere: (address) => this.isThere(address), count: rows.length, shown, isConnected, isLocked };
+      const context = { say, url, isThere, onMissing, count: rows.length, shown, isConnected, isLocked };
       const look = JSON.stringify([{ ...entry, name: "" }, context]);
       const old = this.list.children[index];
       if (old?.look === look) {
@@ -267,6 +296,7 @@ export class Gallery {
   /** @private */
   takeFile(file, name, target) {
     this.asked.clear();
+    if (target?.use === "example") return; // it is in the list already
     const { entries } = list.parseEntries(this.text);
     // The card may have moved meanwhile; a subject is known by its name.
     const index = target ? this.rows.findIndex((row) => row.name === target.entry.name) : -1;

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scripts import ROOT, browser, graph_page
+from scripts import ROOT, browser, graph_page, workflow_edit
 from scripts.host import Host, end_cleanly_on_terminate, use_host_python
 from scripts.host_install import HostError
 from scripts.workflow_specs import WORKFLOWS
@@ -68,6 +68,8 @@ LINK = """([origin, output, target, input, points]) => {
     for (const point of points) app.graph.createReroute(point, link)
 }"""
 
+HAS_INPUT = "([id, name]) => app.graph.getNodeById(id).inputs.some(slot => slot.name === name)"
+
 RESIZE = """([id, size]) => app.graph.getNodeById(id).setSize(size)"""
 
 MAKE_GROUP = """([title, colour, box]) => {
@@ -93,6 +95,7 @@ def build(page: Page, workflow: Workflow) -> tuple[dict[str, Any], dict[str, Any
     for node in (node for group in workflow.groups for node in group.nodes):
         for name, (origin, output) in node.links.items():
             points = [workflow.point(*point) for point in node.via.get(name, ())]
+            page.wait_for_function(HAS_INPUT, arg=[ids[node.key], name])  # some grow with the one before
             page.evaluate(LINK, [ids[origin], output, ids[node.key], name, points])
         page.evaluate(RESIZE, [ids[node.key], node.box[2:]])
     graph_page.settle(page)
@@ -128,8 +131,7 @@ def compute_canvas(page: Page, prompt: dict[str, Any], output: Path) -> Image:
     """Run the graph as far as its canvas; returns the picture."""
     from PIL import Image
 
-    wanted = [node_id for node_id, node in prompt.items() if node["class_type"] == "SaveImage"]
-    kind, detail = graph_page.run(page, wanted)
+    kind, detail = graph_page.run_prompt(page, workflow_edit.without_models(prompt, ["SaveImage"]))
     if kind != "execution_success":
         raise HostError(f"the canvas could not be computed: {kind}, {json.dumps(detail)[:500]}")
     page.wait_for_function(

@@ -3,8 +3,9 @@
 python scripts/screenshots.py nodes       web/docs/img/<node_id>.png, one per node, for its help page
 python scripts/screenshots.py workflows   docs/img/workflow_<name>_{classic,nodes2}.png
 python scripts/screenshots.py workflows magref_demo   only this one; in the same way for nodes
+python scripts/screenshots.py guide       docs/img/start_*.png, the steps of docs/getting-started.md
 
-No model is needed: empty files stand in for them, and only the canvas is computed.
+No released model is needed: empty files stand in for them, and only the canvas is computed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 NODE_PICTURES = ROOT / "web" / "docs" / "img"
 WORKFLOW_PICTURES = ROOT / "docs" / "img"
 NODE_PREFIX = "Magref"
-MODEL_SUFFIX = ".safetensors"
 
 DENSITY = 2
 """Pixels of a picture for each CSS pixel."""
@@ -123,24 +123,11 @@ def open_page(browser: Browser, url: str, *, nodes2: bool) -> Page:
 
 def compute_canvas(page: Page) -> None:
     """Run the outputs that need no model, so that their pictures are seen."""
-    prompt = graph_page.to_prompt(page)
-    wanted = [
-        node_id
-        for node_id, node in prompt.items()
-        if node["class_type"] in ("SaveImage", "PreviewImage") and not needs_model(prompt, node_id)
-    ]
-    if wanted:
-        kind, detail = graph_page.run(page, wanted)
+    runnable = workflow_edit.without_models(graph_page.to_prompt(page), ["SaveImage", "PreviewImage"])
+    if runnable:
+        kind, detail = graph_page.run_prompt(page, runnable)
         if kind != "execution_success":
             raise HostError(f"the canvas could not be computed: {kind}, {json.dumps(detail)[:500]}")
-
-
-def needs_model(prompt: dict[str, Any], node_id: str) -> bool:
-    """Whether the node, or one before it in the API workflow, names a model file."""
-    node = prompt[node_id]
-    sources = [value[0] for value in node["inputs"].values() if isinstance(value, list)]
-    loads = any(str(value).endswith(MODEL_SUFFIX) for value in node["inputs"].values())
-    return loads or any(needs_model(prompt, source) for source in sources)
 
 
 def wait_for_pictures(page: Page, node_ids: list[str]) -> None:
@@ -209,16 +196,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", choices=("nodes", "workflows"), help="both if left out")
+    parser.add_argument("what", nargs="?", choices=("nodes", "workflows", "guide"), help="all if left out")
     parser.add_argument("names", nargs="*", metavar="NAME", help="of nodes or workflows; all if left out")
     arguments = parser.parse_args()
     what, names = arguments.what, arguments.names
     end_cleanly_on_terminate()
     with photo_studio(use_host_python()) as (url, browser):
-        if what != "workflows":
+        if what in (None, "nodes"):
             take_nodes(browser, url, names)
-        if what != "nodes":
+        if what in (None, "workflows"):
             take_workflows(browser, url, names)
+        if what in (None, "guide"):
+            from scripts.guide_pictures import take_guide
+
+            take_guide(browser, url)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin
 MODEL_FOLDERS = {
     "MagrefDiTLoader": "diffusion_models",
     "UNETLoader": "diffusion_models",
+    "CheckpointLoaderSimple": "checkpoints",
     "CLIPLoader": "text_encoders",
     "CLIPVisionLoader": "clip_vision",
+    "LoadBackgroundRemovalModel": "background_removal",
     "LoraLoader": "loras",
     "LoraLoaderModelOnly": "loras",
     "VAELoader": "vae",
 }
+CUT_OUT = "MagrefAutoMaskSubject"
 DEMO_PREFIX = "magref_demo_"
 """Of the files of the small demo model; they come with the pack, and fit each other and no others."""
 
@@ -232,6 +235,41 @@ def runs_demo_model(workflow: Workflow) -> bool:
     """Whether all model files that the workflow names are those of the demo model."""
     values = [value for node in workflow.values() for value in node["inputs"].values()]
     return any(map(is_demo_file, values)) and not any(map(is_ordinary_model_file, values))
+
+
+def without_models(workflow: Workflow, class_types: Collection[str]) -> Workflow:
+    """What the outputs of some types need, where that names no model file; empty if each needs one.
+
+    GrabCut stands in for the masks that other nodes hand to MAGREF Auto Mask Subject.
+    """
+    changed = {
+        node_id: {**node, "inputs": _cut_out_alone(node["inputs"])} if node["class_type"] == CUT_OUT else node
+        for node_id, node in workflow.items()
+    }
+    kept: set[str] = set()
+    for node_id, node in changed.items():
+        needed = _upstream(changed, node_id)
+        values = [value for each in needed for value in changed[each]["inputs"].values()]
+        if node["class_type"] in class_types and not any(map(is_model_file, values)):
+            kept |= needed
+    return {node_id: node for node_id, node in changed.items() if node_id in kept}
+
+
+def _cut_out_alone(inputs: dict[str, Any]) -> dict[str, Any]:
+    if "mask" not in inputs:
+        return inputs
+    return {name: value for name, value in inputs.items() if name != "mask"} | {"method": "grabcut"}
+
+
+def _upstream(workflow: Workflow, node_id: str) -> set[str]:
+    """The node and all before it."""
+    found, waiting = set[str](), [node_id]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting += [link[0] for link in workflow[current]["inputs"].values() if isinstance(link, list)]
+    return found
 
 
 def offered(node_info: dict[str, Any], name: str) -> Iterator[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,9 @@ def server() -> Iterator[Server]:
     packs = {PACK_NAME: ROOT, "tiny_loaders": ROOT / "scripts" / "tiny_loaders"}
     running = Server(found, packs=packs)
     write_tiny_models(running.base / "models")
+    # In a process of its own: it imports ComfyUI.
+    maker = [found.python, ROOT / "scripts" / "tiny_segmenters.py", running.base / "models"]
+    subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
     shutil.copytree(demo.PICTURES, running.base / "input")
     with running:
         yield running

@@ -1,6 +1,6 @@
-"""Lets a ComfyUI of our own load text and image encoders that are smaller than the released ones.
+"""Lets a ComfyUI of our own load encoders and segmenters that are smaller than the released ones.
 
-ComfyUI takes the sizes of these two from its built-in tables: the smallest text encoder that its loader
+ComfyUI takes the sizes of these from its built-in tables: the smallest text encoder that its loader
 accepts has five billion weights. This node folder, which only our own test server loads, hands the sizes
 found in the file to ComfyUI's loading functions; files of the released sizes go through untouched.
 """
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import comfy.clip_vision
 import comfy.sd
+
+from . import segmenters as segmenters
+from .layers import layer_count
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
 
@@ -70,14 +73,6 @@ def clip_vision_sizes(weights, count):
         "patch_size": patch_size,
         "projection_dim": weights["visual_projection.weight"].shape[0],
     }
-
-
-def layer_count(weights, prefix, suffix=".layer_norm1.weight"):
-    """How many numbered layers follow each other from 0."""
-    count = 0
-    while f"{prefix}{count}{suffix}" in weights:
-        count += 1
-    return count
 
 
 comfy.sd.load_text_encoder_state_dicts = load_text_encoder

@@ -25,6 +25,16 @@ LORA = ModelFile(
     repository="alibaba-pai/Wan2.1-Fun-Reward-LoRAs",
     path="Wan2.1-Fun-14B-InP-MPS.safetensors",
 )
+SAM3 = ModelFile(
+    folder="checkpoints",
+    repository="Comfy-Org/sam3.1",
+    path="checkpoints/sam3.1_multiplex_fp16.safetensors",
+)
+BIREFNET = ModelFile(
+    folder="background_removal",
+    repository="Comfy-Org/BiRefNet",
+    path="background_removal/birefnet.safetensors",
+)
 
 DEMO_DIT = "magref_demo_dit.safetensors"
 DEMO_TEXT_ENCODER = "magref_demo_umt5.safetensors"

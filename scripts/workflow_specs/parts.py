@@ -29,8 +29,10 @@ NATIVE_LOADER_HINT = (
 )
 
 
-def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 162)) -> Group:
-    """Step 1: the DiT's loader and what changes the DiT, the other loaders at `others`, and the files."""
+def models(
+    loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 162), note_height: int = 340
+) -> Group:
+    """Step 1: the DiT's loader and `more`, the other loaders at `others`, and the files."""
     x, y = others
     named = (node.model for node in (loader, *more))
     files = (*(file for file in named if file is not None), TEXT_ENCODER, VAE, CLIP_VISION)
@@ -39,7 +41,7 @@ def models(loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400,
         note(
             "models note",
             "Model files",
-            (0, 0, 380, 340),
+            (0, 0, 380, note_height),
             "The page offers to download what is missing. By hand, put these files into the folders of "
             "ComfyUI's **models** and press **R**:",
             listed,
@@ -95,16 +97,21 @@ def load_references(references: tuple[Reference, ...], box: Box) -> Node:
 
 def pictures_note(references: tuple[Reference, ...], box: Box) -> Node:
     """Which example pictures to copy, and how to bring one's own."""
-    *others, last = (f"**{reference['file']}**" for reference in references)
-    listed = f"{', '.join(others)} and {last}" if others else last
     return note(
         "pictures note",
         "Pictures",
         box,
-        f"To try it, copy {listed} from this pack's *workflows/pictures* into ComfyUI's **input** folder.",
+        copy_hint(*(reference["file"] for reference in references)),
         "For your own, press **Add pictures** in MAGREF Load References, drop files on it or paste them, and "
         "give each a **name** and a **kind**; or connect Load Image to image_1, image_2 and so on.",
     )
+
+
+def copy_hint(*files: str) -> str:
+    """Which example pictures to copy."""
+    *others, last = (f"**{file}**" for file in files)
+    listed = f"{', '.join(others)} and {last}" if others else last
+    return f"To try it, copy {listed} from this pack's *workflows/pictures* into ComfyUI's **input** folder."
 
 
 def plain_references(*references: Reference, wider: int = 0) -> Group:

@@ -202,3 +202,31 @@ def test_a_file_that_is_no_api_workflow_is_told(tmp_path, content, message):
         workflow_edit.load_workflow(file)
     with pytest.raises(ComfyError, match="there is no workflow"):
         workflow_edit.load_workflow(tmp_path / "none.json")
+
+
+def masked(saved_from):
+    """A mask of a node with a model file in front of a cut-out, and two pictures that are saved."""
+    return {
+        "1": {"class_type": "MagrefLoadReferences", "inputs": {"references": "[]"}},
+        "2": {"class_type": "LoadBackgroundRemovalModel", "inputs": {"bg_removal_name": "a.safetensors"}},
+        "3": {"class_type": "RemoveBackground", "inputs": {"bg_removal_model": ["2", 0]}},
+        "4": {
+            "class_type": "MagrefAutoMaskSubject",
+            "inputs": {"references": ["1", 0], "method": "mask", "mask": ["3", 0], "subjects": "cat"},
+        },
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0]}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": [saved_from, 0]}},
+    }
+
+
+def test_grabcut_stands_in_for_a_mask_that_needs_a_model_file():
+    workflow = masked("3")
+    part = workflow_edit.without_models(workflow, ["SaveImage"])
+    assert set(part) == {"1", "4", "5"}
+    assert part["4"]["inputs"] == {"references": ["1", 0], "method": "grabcut", "subjects": "cat"}
+    assert workflow == masked("3")
+
+
+def test_only_outputs_of_the_types_asked_for_are_kept():
+    assert workflow_edit.without_models(masked("3"), ["PreviewImage"]) == {}
+    assert set(workflow_edit.without_models(masked("1"), ["SaveImage"])) == {"1", "4", "5", "6"}

@@ -15,7 +15,7 @@ from scripts.demo_files import BUNDLE
 from scripts.draw_pictures import FOLDER as PICTURES
 from scripts.draw_pictures import SHIPPED, draw
 from scripts.training.presets import PRESETS
-from scripts.workflow_edit import is_demo_file
+from scripts.workflow_edit import is_demo_file, pictures
 from scripts.workflow_specs import WORKFLOWS
 from scripts.workflow_specs import demo as demo_spec
 
@@ -24,6 +24,8 @@ SURFACE = json.loads((ROOT / "tests" / "node_surface.json").read_text(encoding="
 NAMES = [workflow.name for workflow in WORKFLOWS]
 CONTROLS = ("fixed", "increment", "decrement", "randomize")
 """What a seed does after a run; saved beside it, and of no meaning to the server."""
+UPLOAD = "image"
+"""What the upload button of Load Image keeps; likewise."""
 NOTE = "MarkdownNote"
 
 RELEASED = [workflow for workflow in WORKFLOWS if workflow.name != "magref_demo"]
@@ -98,7 +100,8 @@ def test_the_api_twin_has_the_same_nodes_values_and_links(name):
         inputs = prompt[key]["inputs"]
         assert {name: value for name, value in inputs.items() if isinstance(value, list)} == linked
         values = [value for value in inputs.values() if not isinstance(value, list)]
-        assert values == [value for value in node.get("widgets_values", []) if value not in CONTROLS]
+        saved_values = node.get("widgets_values", [])
+        assert values == [value for value in saved_values if value not in (*CONTROLS, UPLOAD)]
 
 
 @each_workflow
@@ -199,10 +202,11 @@ def test_a_drawn_picture_is_what_its_script_draws_of_somebody_unknown(name):
 @each_name
 def test_the_pictures_are_shipped_and_named_in_the_note(name):
     notes = "\n".join(node["widgets_values"][0] for node in saved(name)["nodes"] if node["type"] == NOTE)
-    for _, node in our_nodes(name):
-        for entry in json.loads(node["inputs"].get("references", "[]")) if is_list(node) else ():
-            assert (FOLDER / "pictures" / entry["file"]).is_file()
-            assert f"**{entry['file']}**" in notes
+    files = [picture.file for picture in pictures(twin(name))]
+    assert files
+    for file in files:
+        assert (FOLDER / "pictures" / file).is_file()
+        assert f"**{file}**" in notes
 
 
 def is_list(node):

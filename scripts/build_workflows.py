@@ -134,6 +134,7 @@ def compute_canvas(page: Page, prompt: dict[str, Any], output: Path) -> Image:
     kind, detail = graph_page.run_prompt(page, workflow_edit.without_models(prompt, ["SaveImage"]))
     if kind != "execution_success":
         raise HostError(f"the canvas could not be computed: {kind}, {json.dumps(detail)[:500]}")
+    graph_page.look_at(page, graph_page.graph_area(page), scale=0.2)  # it loads pictures in view
     page.wait_for_function(
         "() => app.graph.nodes.some(node => node.type === 'SaveImage' && node.imgs?.[0]?.complete)"
     )

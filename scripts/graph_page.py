@@ -51,7 +51,13 @@ RUN_PROMPT = """async ([ends, output]) => {
         for (const kind of ends)
             app.api.addEventListener(kind, event => resolve([kind, event.detail]), {once: true})
     })
-    await app.api.queuePrompt(0, {output, workflow: app.graph.serialize()})
+    const convert = app.graphToPrompt
+    app.graphToPrompt = async (...given) => ({...await convert.apply(app, given), output})
+    try {
+        if (await app.queuePrompt(0, 1) === false) return ['refused', app.lastNodeErrors]
+    } finally {
+        app.graphToPrompt = convert
+    }
     return await ended
 }"""
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from scripts.workflow_specs import demo, multi_subject, native_sampler, native_unet, single_subject
+from scripts.workflow_specs import (
+    demo,
+    multi_subject,
+    native_masks,
+    native_sampler,
+    native_unet,
+    single_subject,
+)
 from scripts.workflow_specs.spec import Workflow
 
 WORKFLOWS: tuple[Workflow, ...] = (
     single_subject.WORKFLOW,
     multi_subject.WORKFLOW,
+    native_masks.WORKFLOW,
     native_sampler.WORKFLOW,
     native_unet.WORKFLOW,
     demo.WORKFLOW,

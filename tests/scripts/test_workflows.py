@@ -229,6 +229,8 @@ def test_each_workflow_shows_what_the_others_do_not():
     assert {"MagrefDemoEncoders", "ImageScaleBy", "CreateVideo"} <= types["magref_demo"]
     native = {"LoraLoaderModelOnly", "EasyCache", "ModelSamplingSD3", "SamplerCustom", "MagrefSolver"}
     assert native | {"MagrefSchedule", "MagrefDiTLoader"} <= types["magref_native_sampler"]
+    masks = {"SAM3_Detect", "CLIPTextEncode", "RemoveBackground", "LoadBackgroundRemovalModel", "LoadImage"}
+    assert masks | {"CheckpointLoaderSimple", "MagrefAutoMaskSubject"} <= types["magref_native_masks"]
     kinds = json.loads(
         next(node for _, node in our_nodes("magref_multi_subject") if is_list(node))["inputs"]["references"]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pickle
 import re
+import struct
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,21 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, MagrefError
 
-_NO_WEIGHTS = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError)
-"""What reading a file raises that holds no plain weights."""
+_NO_WEIGHTS = (
+    pickle.UnpicklingError,
+    struct.error,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What reading a file raises that holds no plain weights, or damaged ones."""
 
 _LIMITS = {"embed_dim": 4096, "depth": 64, "grid": 256, "patch": 64, "prompt_dim": 1024}
 """Beyond these it is no Segment Anything, and building it would only fill the memory."""
@@ -84,8 +98,11 @@ def load_sam(file: Path) -> nn.Module:
     weights = _read(file)
     modeling: Any = load_segment_anything().modeling
     sizes = _sizes_of(weights, file.name)
-    with torch.device("meta"):  # no memory and no time for numbers that are replaced
-        model = _build(modeling, sizes)
+    try:
+        with torch.device("meta"):  # no memory and no time for numbers that are replaced
+            model = _build(modeling, sizes)
+    except (AssertionError, ArithmeticError, RuntimeError, ValueError) as error:
+        raise CheckpointError(_wrong(file.name, f"its sizes make no model: {str(error)[:80]}")) from error
     for name, values in (("pixel_mean", _MEAN), ("pixel_std", _STD)):
         model.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
     weights = {key: value.float() for key, value in weights.items()}

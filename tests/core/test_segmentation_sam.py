@@ -170,6 +170,32 @@ def test_weights_of_another_size_or_of_something_else_are_refused(file, tmp_path
         load_sam(tmp_path / "none.pth")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x80\x02.", id="nothing on the stack"),
+        pytest.param(b"\x80\x02\x85.", id="a tuple of nothing"),
+        pytest.param(b"\x80\x02]K\x01K\x02s.", id="an item set in a list"),
+        pytest.param(b"\x80\x02h\x05.", id="a memo that was never made"),
+    ],
+)
+def test_a_damaged_pickle_is_refused_like_one_that_is_cut_short(tmp_path, content):
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"'damaged.pth' holds no plain weights or is cut short"):
+        load_sam(damaged)
+
+
+def test_sizes_of_which_no_model_can_be_built_are_refused(file, tmp_path):
+    weights, wrong = torch.load(file, weights_only=True), tmp_path / "wrong.pth"
+    torch.save(weights | {"image_encoder.neck.0.weight": torch.zeros(33, 16, 1, 1)}, wrong)
+    with pytest.raises(CheckpointError, match=r"is no checkpoint .*its sizes make no model: .*num_heads"):
+        load_sam(wrong)
+    torch.save(weights | {"image_encoder.blocks.0.attn.rel_pos_h": torch.zeros(5, 99)}, wrong)
+    with pytest.raises(CheckpointError, match=r"is no checkpoint .*its sizes make no model"):
+        load_sam(wrong)
+
+
 def test_a_missing_package_is_named(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "segment_anything", None)
     with pytest.raises(MagrefError, match=r"needs segment-anything, .*: install segment-anything, or choose"):

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ..canvas.references import Reference
-from .arrays import Array
-from .contours import colour_steps, judge, smooth_lab
+from .arrays import Array, load_opencv
+from .contours import Candidate, colour_steps, judge, smooth_lab
 from .cutout import CutOut
 from .prompts import Prompt, Prompter
 from .sam_checkpoint import load_segment_anything
@@ -31,7 +31,7 @@ class SegmentAnything:
     prompter: Prompter | None = None
     """None: all that the model finds without being told, of which the best placed is taken."""
     check_interrupted: Callable[[], None] = lambda: None
-    """Called between the blocks of the model; what it raises ends the run."""
+    """Called between the blocks of the model and between masks; what it raises ends the run."""
     points_per_side: int = 16
     """Of the grid that is tried without a prompt."""
     least_quality: float = 0.88
@@ -80,17 +80,41 @@ class SegmentAnything:
         return masks[int(np.argmax(qualities))]
 
     def _unprompted(self, image: Array) -> Array | None:
-        """(H, W) bool, or None: among all masks the one with size, edge and place of a subject."""
+        """(H, W) bool, or None: among all masks the one with size, edge and place of a subject.
+
+        The model sees no more pixels than its own side has; hundreds of masks in the size of a photograph would
+        fill the memory.
+        """
+        parts: Any = self.model
+        small = _within(image, parts.image_encoder.img_size)
         generator: Any = load_segment_anything().SamAutomaticMaskGenerator(
             self.model,
             points_per_side=self.points_per_side,
             pred_iou_thresh=self.least_quality,
             stability_score_thresh=self.least_stability,
         )
-        steps = colour_steps(smooth_lab(image))
-        masks: list[Array] = [record["segmentation"] for record in generator.generate(image)]
-        candidates = [judge(mask, steps) for mask in masks if 0 < mask.mean() <= _LARGEST_SHARE]
-        return max(candidates, key=lambda candidate: candidate.score).mask if candidates else None
+        steps = colour_steps(smooth_lab(small))
+        masks: list[Array] = [record["segmentation"] for record in generator.generate(small)]
+        candidates: list[Candidate] = []
+        for mask in masks:
+            self.check_interrupted()
+            if 0 < mask.mean() <= _LARGEST_SHARE:
+                candidates.append(judge(mask, steps))
+        if not candidates:
+            return None
+        best = max(candidates, key=lambda candidate: candidate.score).mask.astype(np.float32)
+        return load_opencv().resize(best, image.shape[1::-1]) >= 0.5
+
+
+def _within(image: Array, side: int) -> Array:
+    """The picture, (H, W, 3), made smaller where its longer side is above `side` pixels."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    cv2 = load_opencv()
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 @contextmanager

@@ -90,11 +90,32 @@ def test_without_a_prompt_the_best_of_all_masks_is_taken(file):
         model=load_sam(file), points_per_side=3, least_quality=-9.0, least_stability=-1.0
     )
     found = segmenter(picture())
-    assert found.alpha is None or found.alpha.shape == (48, 80)
+    assert found.alpha is not None and found.alpha.shape == (48, 80)
+    assert 0 < (found.alpha == 255).float().mean() <= 0.95
     strict = SegmentAnything(model=load_sam(file), points_per_side=2, least_quality=9.0)
     nothing = strict(picture())
     assert nothing.alpha is None
     assert "finds nothing that stands out in the picture of 'ball'" in nothing.warnings[0]
+
+
+def test_without_a_prompt_a_photograph_is_searched_no_larger_than_the_model_sees_it(file, monkeypatch):
+    import segment_anything
+
+    searched = []
+    generate = segment_anything.SamAutomaticMaskGenerator.generate
+
+    def spy(self, image):
+        searched.append(image.shape)
+        return generate(self, image)
+
+    monkeypatch.setattr(segment_anything.SamAutomaticMaskGenerator, "generate", spy)
+    options = {"points_per_side": 2, "least_quality": -9.0, "least_stability": -1.0}
+    found = SegmentAnything(model=load_sam(file), **options)(picture(height=480, width=800))
+    assert searched == [(38, 64, 3)]
+    assert found.alpha is not None and found.alpha.shape == (480, 800)
+    assert set(found.alpha.unique().tolist()) == {0, 255}
+    SegmentAnything(model=load_sam(file), **options)(picture(height=30, width=40))
+    assert searched[1] == (30, 40, 3), "a small one is not enlarged"
 
 
 def test_a_background_stays_whole_and_own_transparency_stays_out(file):

@@ -17,6 +17,7 @@ from ..magref_core.segmentation.cutout import cut_out
 from ..magref_core.segmentation.given import GivenMask
 from . import host
 from .entries import EXAMPLE, Entry, check_any, in_use, input_file, parse_entries, read_file
+from .notices import show_notices
 from .pictures import save_reference
 from .types import References
 
@@ -65,6 +66,7 @@ class LoadReferences(io.ComfyNode):
                 ),
             ],
             outputs=[References.Output(id="references", display_name="references")],
+            hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
         )
 
@@ -99,7 +101,8 @@ class LoadReferences(io.ComfyNode):
         check_any(entries, used, else_do="connect a picture to image_1, or ")
         check_names([name for entry in used for name in entry.names])
         _check_masks_have_pictures(entries, masks)
-        loaded, shown = _load_all(used, images, masks)
+        loaded, shown, warnings = _load_all(used, images, masks)
+        show_notices(warnings, cls.hidden)
         return io.NodeOutput(loaded, ui={"magref_references": shown})
 
 
@@ -125,27 +128,31 @@ def _digest_file(digest: Any, file: Path) -> None:
 
 def _load_all(
     entries: list[Entry], images: dict[str, Tensor], masks: dict[str, Tensor]
-) -> tuple[tuple[Reference, ...], list[dict[str, Any]]]:
-    """The references in order, and what the page needs to show each."""
+) -> tuple[tuple[Reference, ...], list[dict[str, Any]], list[str]]:
+    """The references in order, what the page needs to show each, and what is doubtful about their masks."""
     bar = comfy.utils.ProgressBar(sum(len(entry.names) for entry in entries))
-    loaded, shown = [], []
+    loaded, shown, warnings = [], [], []
     for entry in entries:
         for number in range(len(entry.names)):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            loaded.append(_load(entry, number, images, masks))
+            reference, doubts = _load(entry, number, images, masks)
+            loaded.append(reference)
+            warnings += doubts
             source = {"image": entry.image} if number == 0 and entry.image else {}
-            shown.append(save_reference(loaded[-1]) | source)
+            shown.append(save_reference(reference) | source)
             bar.update(1)
-    return tuple(loaded), shown
+    return tuple(loaded), shown, warnings
 
 
-def _load(entry: Entry, number: int, images: dict[str, Tensor], masks: dict[str, Tensor]) -> Reference:
-    """Picture `number` of an entry, counted from 0: its own file or socket, then its photos."""
+def _load(
+    entry: Entry, number: int, images: dict[str, Tensor], masks: dict[str, Tensor]
+) -> tuple[Reference, tuple[str, ...]]:
+    """Picture `number` of an entry, counted from 0: its own file or socket, then its photos; and warnings."""
     name = entry.names[number]
     if number > 0:
-        return read_file(entry.photos[number - 1], name=name, entry=entry)
+        return read_file(entry.photos[number - 1], name=name, entry=entry), ()
     if entry.file is not None:
-        return read_file(entry.file, name=name, entry=entry)
+        return read_file(entry.file, name=name, entry=entry), ()
     socket = str(entry.image)
     if socket not in images:
         raise MagrefError(
@@ -166,4 +173,4 @@ def _load(entry: Entry, number: int, images: dict[str, Tensor], masks: dict[str,
         keep_whole=entry.keep_whole,
     )
     mask = masks.get(socket.replace("image", "mask"))
-    return reference if mask is None else cut_out(reference, GivenMask(mask=host.flat_mask(mask)))[0]
+    return (reference, ()) if mask is None else cut_out(reference, GivenMask(mask=host.flat_mask(mask)))

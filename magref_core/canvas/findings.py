@@ -88,12 +88,14 @@ def names_missing(references: Sequence[Reference], prompt: str) -> tuple[Finding
     """A finding for each subject that a prompt does not name; see `is_named`.
 
     Args:
-        references: several of one subject count once.
+        references: several of one subject count once, as the first of them.
         prompt: empty: not known, so nothing is missing.
     """
     if not prompt.strip():
         return ()
-    subjects = {reference.subject or reference.name: reference for reference in references}
+    subjects: dict[str, Reference] = {}
+    for reference in references:
+        subjects.setdefault(reference.subject or reference.name, reference)
     return tuple(
         Finding(
             severity="warning",

@@ -170,7 +170,7 @@ def test_name_missing(name, prompt, expected):
 def test_several_pictures_of_one_subject_are_missed_once_and_by_the_name_of_the_subject():
     given = [reference("alice"), reference("alice 2", subject="alice")]
     (found,) = names_missing(given, "bob walks")
-    assert found.text == "the prompt does not name 'alice'"
+    assert found.text == "the prompt does not name 'alice'" and found.reference == "alice"
     assert names_missing(given, "alice walks") == ()
 
 

@@ -21,6 +21,8 @@ _OFFICIAL_GRIDS = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2), 6: (3, 2), 8: (4,
 _JSON_VERSION = 1
 _MAX_SHOWN = 80
 """Characters of a wrong value that a message repeats."""
+_FARTHEST = 1_000_000
+"""Pixels; beyond it a number is a slip, and too long for a sentence."""
 _SIDES = ("x", "y", "width", "height")
 _JSON_EXAMPLE = (
     '{"version": 1, "placements": [{"reference": "alice", "x": 0, "y": 0, "width": 100, "height": 200}]}'
@@ -372,6 +374,11 @@ def _read_entry(entry: Any, number: int) -> tuple[str, Box]:
             "correct it"
         )
     x, y, width, height = cast("list[int]", sides)
+    if max(abs(x), abs(y), abs(width), abs(height)) > _FARTHEST:
+        raise ShapeError(
+            f"the box of {_shown(name)} lies more than {_FARTHEST} pixels away or is as large: move or shrink "
+            "the box"
+        )
     return name, Box(x=x, y=y, width=width, height=height)
 
 

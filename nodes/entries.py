@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -17,6 +18,8 @@ EXAMPLE = '[{"file": "alice.png", "name": "alice", "kind": "person"}]'
 TEXTS = ("file", "image", "name", "kind")
 SWITCHES = ("off", "keep_whole")
 FIELDS = {*TEXTS, *SWITCHES, "photos"}
+MAX_PICTURES = 128
+"""In use at once: all are held in memory, and a small text can name very many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +61,8 @@ def parse_entries(text: str) -> list[Entry]:
         All entries in order, also those that are switched off.
 
     Raises:
-        MagrefError: the text is not such a list, or names in use are empty, doubled or contain slashes.
+        MagrefError: the text is not such a list, too many pictures are in use, or their names are empty,
+            doubled or contain slashes.
     """
     try:
         items = json.loads(text) if text.strip() else []
@@ -69,11 +73,19 @@ def parse_entries(text: str) -> list[Entry]:
             f"the references are not JSON ({error.msg} in line {error.lineno}): "
             f"write a list such as {EXAMPLE}"
         ) from error
+    except ValueError as error:  # a number of thousands of digits
+        raise MagrefError(
+            f"the references hold a number that cannot be read: write a list such as {EXAMPLE}"
+        ) from error
     if not isinstance(items, list):
         raise MagrefError(
             f"the references are a {type(items).__name__}, but a list is needed such as {EXAMPLE}"
         )
     entries = [_entry(number, item) for number, item in enumerate(items, start=1)]
+    if (count := sum(len(entry.names) for entry in in_use(entries))) > MAX_PICTURES:
+        raise MagrefError(
+            f"{count} pictures are in use, but at most {MAX_PICTURES} can be laid out at once: switch some off"
+        )
     if names := [name for entry in in_use(entries) for name in entry.names]:
         check_names(names)
     return entries
@@ -135,8 +147,10 @@ def input_file(name: str) -> Path:
     """
     folder = Path(folder_paths.get_input_directory()).resolve()
     try:
-        path = (folder / name.removesuffix(" [input]")).resolve()
-        exists = path.is_file()
+        # By its text at first: to look for a name of another machine would call that machine (Windows).
+        named = Path(os.path.abspath(folder / name.removesuffix(" [input]")))
+        path = named.resolve() if named.is_relative_to(folder) else named
+        exists = path.is_relative_to(folder) and path.is_file()
     except (OSError, ValueError, RuntimeError) as error:  # too long, not allowed, or links in a circle
         raise MagrefError(
             f"the picture name {shorten(name, 40)!r} cannot be a file's: give its name in ComfyUI's input "

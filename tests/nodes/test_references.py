@@ -115,6 +115,19 @@ def test_a_file_outside_the_input_folder_is_refused(input_folder, tmp_path, name
         input_file(name.format(outside=tmp_path))
 
 
+def test_a_name_that_leads_outside_is_refused_before_anything_there_is_looked_for(input_folder, monkeypatch):
+    looked_for = []
+    for method in ("resolve", "is_file"):
+        real = getattr(Path, method)
+        monkeypatch.setattr(
+            Path, method, lambda self, real=real: (looked_for.append(str(self)), real(self))[1]
+        )
+    for name in ("/elsewhere/secret.png", "../secret.png"):
+        with pytest.raises(MagrefError, match=r"lies outside ComfyUI's input folder"):
+            input_file(name)
+    assert set(looked_for) == {str(input_folder)}
+
+
 def test_a_file_in_a_subfolder_is_found_with_and_without_the_hosts_suffix(input_folder):
     (input_folder / "cast").mkdir()
     save_picture(input_folder / "cast" / "alice.png")
@@ -132,6 +145,11 @@ def test_a_missing_file_is_named_before_anything_runs(input_folder):
     [
         ("[" * 100000, "nested too deeply: write a list such as"),
         ("[{", "are not JSON .* write a list such as"),
+        (f'[{{"name": {"1" * 5000}}}]', "hold a number that cannot be read: write a list such as"),
+        (
+            json.dumps([{"file": "a.png", "photos": ["a.png"] * 128}]),
+            "129 pictures are in use, but at most 128 can be laid out at once: switch some off",
+        ),
         ('{"file": "a.png"}', "are a dict, but a list is needed"),
         ('["a.png"]', 'reference 1 is "a.png", but an entry in braces is needed'),
         ('[{"file": "a.png", "name": 7}]', "name of reference 1 is 7, but must be a text"),
@@ -177,6 +195,23 @@ def test_a_mask_of_another_size_than_its_picture_is_refused():
 def test_an_empty_mask_is_refused_with_its_likely_reason():
     with pytest.raises(MagrefError, match=r"InvertMask"):
         load(images={"image_1": torch.rand(1, 4, 6, 3)}, masks={"mask_1": torch.zeros(1, 4, 6)})
+
+
+@pytest.mark.parametrize(
+    ("middle", "frame", "sentence"),
+    [
+        (0, 1, "the cut-out of 'image_1' keeps the border of its picture and leaves out the middle"),
+        (1, 1, "the cut-out of 'image_1' covers the whole picture, nothing was cut away"),
+        (1, 0, None),
+    ],
+)
+def test_an_inverted_or_full_mask_is_used_and_pointed_out(caplog, middle, frame, sentence):
+    mask = torch.full((1, 40, 60), float(frame))
+    mask[:, 5:35, 5:55] = middle
+    loaded = load(images={"image_1": torch.rand(1, 40, 60, 3)}, masks={"mask_1": mask})
+    assert torch.equal(loaded[0].alpha > 0, mask[0] > 0)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert [sentence in warning for warning in warnings] == ([True] if sentence else [])
 
 
 def test_each_photo_of_a_subject_becomes_a_reference_of_its_own(input_folder):

@@ -22,6 +22,12 @@ from server import PromptServer
 ALICE = {"file": "alice.png", "name": "alice", "kind": "person"}
 CUP = {"file": "cup.png", "name": "cup"}
 SMALL = {"width": 64, "height": 32}
+NINES = "9" * 4300
+HUGE_BOX = (
+    '{"version": 1, "placements": [{"reference": "alice", "y": 0, "height": 8, '
+    f'"x": {NINES}, "width": {NINES}}}]}}'
+)
+"""Numbers of as many digits as Python reads, whose sum it cannot write."""
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +190,11 @@ def test_the_prompt_is_searched_for_names():
             "alice is of kind 'ghost': use person, object, background",
         ),
         ({"references": [3]}, "reference 1 is 3, but"),
+        ({"references": [{"file": "alice.png", "name": f"a{n}"} for n in range(129)]}, "129 pictures are in use"),
+        (
+            json.dumps({"references": [ALICE], "placements": HUGE_BOX}).encode(),
+            "the box of 'alice' lies more than 1000000 pixels away or is as large",
+        ),
     ],
 )
 def test_a_body_that_cannot_be_used_is_answered_with_one_sentence(body, sentence):

@@ -11,7 +11,7 @@ import numpy as np
 from ..canvas.layout import Box
 from ..canvas.measures import FaceFinder
 from ..canvas.references import Reference
-from .arrays import Array
+from .arrays import BROKEN_PACKAGE, Array
 
 _CASCADE = "haarcascade_frontalface_default.xml"
 
@@ -32,7 +32,7 @@ def cascade_finder() -> FaceFinder | None:
         cv2: Any = importlib.import_module("cv2")
         file = Path(cv2.data.haarcascades) / _CASCADE
         detector: Any = cv2.CascadeClassifier(str(file)) if file.is_file() else None
-    except (ImportError, AttributeError):
+    except BROKEN_PACKAGE:
         return None
     if detector is None or detector.empty():
         return None

@@ -13,7 +13,7 @@ import torch
 
 from ..canvas.references import Reference
 from ..errors import CheckpointError, MagrefError
-from .arrays import Array
+from .arrays import BROKEN_PACKAGE, Array
 from .cutout import CutOut, Segmenter
 from .prompts import Box, Point, Prompt
 
@@ -54,7 +54,7 @@ def load_insightface() -> Any:
     try:
         package: Any = importlib.import_module("insightface")
         importlib.import_module("insightface.app")
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+    except BROKEN_PACKAGE as error:
         raise MagrefError(
             f"faces are found by insightface, which cannot be imported ({error}): install insightface 2 or "
             "newer, or set face_crop to whole"

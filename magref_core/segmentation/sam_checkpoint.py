@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, MagrefError
+from .arrays import BROKEN_PACKAGE
 
 _NO_WEIGHTS = (
     pickle.UnpicklingError,
@@ -75,7 +76,7 @@ def load_segment_anything() -> ModuleType:
     """
     try:
         return importlib.import_module("segment_anything")
-    except (ImportError, OSError, RuntimeError) as error:
+    except BROKEN_PACKAGE as error:
         raise MagrefError(
             f"this cut-out needs segment-anything, which cannot be imported ({error}): install "
             "segment-anything, or choose grabcut"

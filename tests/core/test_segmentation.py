@@ -1,14 +1,21 @@
 """Cut-outs: what back-ends promise to the rest, and the two that only pass something on."""
 
+import importlib
+import sys
+
 import pytest
 import torch
 
 from magref_core.canvas.references import Reference
 from magref_core.errors import MagrefError, ShapeError
 from magref_core.segmentation.alpha import OwnAlpha
+from magref_core.segmentation.cascade_faces import cascade_finder
 from magref_core.segmentation.cleanup import Cleanup, clean, fill_holes
 from magref_core.segmentation.cutout import CutOut, cut_out
+from magref_core.segmentation.faces import load_insightface
 from magref_core.segmentation.given import GivenMask
+from magref_core.segmentation.grabcut import GrabCut
+from magref_core.segmentation.sam_checkpoint import load_segment_anything
 
 
 def reference(*, alpha: torch.Tensor | None = None, height: int = 40, width: int = 60) -> Reference:
@@ -118,17 +125,62 @@ def test_an_empty_mask_is_refused_with_the_likely_reason(level):
 
 
 def test_no_cleanup_changes_nothing_and_needs_no_opencv(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     alpha = torch.randint(0, 256, (40, 60), dtype=torch.uint8)
     assert torch.equal(clean(alpha, Cleanup()), alpha)
 
 
 def test_a_missing_opencv_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(
         MagrefError, match=r"needs OpenCV, which cannot be imported \(.*\): install opencv-python"
     ):
         clean(block(), Cleanup(feather=3))
+
+
+@pytest.fixture
+def broken_package(tmp_path, monkeypatch):
+    """A package of some name whose import runs the lines given, in place of the real one."""
+
+    def install(name, lines):
+        (tmp_path / name).mkdir()
+        if lines is not None:
+            (tmp_path / name / "__init__.py").write_text(lines)
+        for module in {name, *(loaded for loaded in sys.modules if loaded.startswith(f"{name}."))}:
+            monkeypatch.setitem(sys.modules, module, None)  # noted, so that all is as before afterwards
+            del sys.modules[module]
+        monkeypatch.setattr(sys, "path", [str(tmp_path)] if lines is None else [str(tmp_path), *sys.path])
+        importlib.invalidate_caches()
+
+    return install
+
+
+LIBGL = "raise ImportError('libGL.so.1: cannot open shared object file')"
+BUILT_FOR_ANOTHER = "raise ValueError('numpy.dtype size changed')"
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (LIBGL, r"cannot be imported \(libGL.so.1: cannot open shared object file\): install opencv-python"),
+        (BUILT_FOR_ANOTHER, r"cannot be imported \(numpy.dtype size changed\): install opencv-python"),
+        (None, r"of which only an empty folder cv2 is left: install opencv-python again"),
+    ],
+)
+def test_an_opencv_that_is_broken_is_named_and_faces_are_not_looked_for(broken_package, lines, sentence):
+    broken_package("cv2", lines)
+    with pytest.raises(MagrefError, match=sentence):
+        cut_out(reference(), GrabCut())
+    assert cascade_finder() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "load"), [("insightface", load_insightface), ("segment_anything", load_segment_anything)]
+)
+def test_a_package_that_was_built_for_another_version_is_named(broken_package, name, load):
+    broken_package(name, BUILT_FOR_ANOTHER)
+    with pytest.raises(MagrefError, match=r"cannot be imported \(numpy.dtype size changed\): install"):
+        load()
 
 
 def test_only_the_largest_part_is_kept():

@@ -109,7 +109,7 @@ class AutoMaskSubject(io.ComfyNode):
             face_crop=face_crop,
             face_number=face_number,
         )
-        segmenter, used = _segmenter(choice, mask, chosen)
+        segmenter, used = _segmenter(choice, mask, [r for r in references if r.name in chosen])
         cleanup = Cleanup(
             keep_largest=largest_part, fill_holes=fill_holes, grow=grow, feather=feather, despill=despill
         )
@@ -122,7 +122,9 @@ class AutoMaskSubject(io.ComfyNode):
                 warnings += found
             result.append(reference)
             bar.update(1)
-        facts = [f"cut out by {each.name}: {', '.join(each.done)}" for each in used if each.done]
+        kept = [r.name for r in references if r.name in chosen and r.alpha is not None]
+        facts = [f"kept as transparent as its file is: {', '.join(kept)}"] if kept else []
+        facts += [f"cut out by {each.name}: {', '.join(each.done)}" for each in used if each.done]
         show_notices(warnings, cls.hidden, facts=facts if method == AUTO else ())
         shown = ui.PreviewImage(host.image_from_picture(_overview(result)), cls=cls)
         return io.NodeOutput(tuple(result), ui=shown)
@@ -164,7 +166,7 @@ def _prompt_inputs() -> list[io.Input]:
             default=AUTO,
             advanced=True,
             optional=True,
-            tooltip="For segment_anything: a .pth file in models/sams; auto takes the largest.",
+            tooltip="For segment_anything: a .pth file in models/sams; auto takes the largest sam_vit_ file.",
         ),
         io.Combo.Input(
             "sam_prompt",
@@ -240,8 +242,9 @@ def choose(references: tuple[Reference, ...], subjects: str) -> set[str]:
     return set(wanted) or {r.name for r in references if r.kind != "background" and not r.keep_whole}
 
 
-def _segmenter(choice: Choice, mask, chosen: set[str]):
+def _segmenter(choice: Choice, mask, wanted: list[Reference]):
     """The back-end and its parts, see `segmenter_for`."""
+    chosen = sorted(reference.name for reference in wanted)
     for name, value, known in (
         ("method", choice.method, METHODS),
         ("sam_prompt", choice.sam_prompt, PROMPTS),
@@ -251,7 +254,7 @@ def _segmenter(choice: Choice, mask, chosen: set[str]):
             raise MagrefError(f"the {name} is {value!r}, which is unknown: choose one of {', '.join(known)}")
     if (choice.points or choice.box) and len(chosen) > 1:
         raise MagrefError(
-            f"points or a box are given, but they would be used for {', '.join(sorted(chosen))}: name one of "
+            f"points or a box are given, but they would be used for {', '.join(chosen)}: name one of "
             "them in subjects"
         )
     if choice.method == "mask":
@@ -266,11 +269,11 @@ def _segmenter(choice: Choice, mask, chosen: set[str]):
             )
         if len(chosen) != 1:
             raise MagrefError(
-                f"one mask is connected, but it would cut out {', '.join(sorted(chosen))}: name one of them "
+                f"one mask is connected, but it would cut out {', '.join(chosen)}: name one of them "
                 "in subjects"
             )
         return GivenMask(mask=host.flat_mask(mask)), []
-    return segmenter_for(choice)
+    return segmenter_for(choice, wanted)
 
 
 def _overview(references: list[Reference]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from ..magref_core.segmentation.sam_checkpoint import load_sam
 
 SAMS, FACES = "sams", "insightface"
 SUFFIXES = {".pth", ".pt"}
+RELEASED = "sam_vit_"
+"""How the names of the released Segment Anything files begin."""
 AUTO = "auto"
 PACKS = ("antelopev2", "buffalo_l")
 """Of insightface, the best first."""
@@ -73,20 +76,25 @@ def sam_names() -> list[str]:
     return sorted(name for name in names if Path(name).suffix in SUFFIXES)
 
 
-def segmenter_for(choice: Choice) -> tuple[Segmenter, list[Named]]:
+def segmenter_for(choice: Choice, references: Sequence[Reference]) -> tuple[Segmenter, list[Named]]:
     """The back-end, and what it consists of, for saying afterwards which was used.
+
+    Args:
+        choice: what the node's inputs say.
+        references: those that shall be cut out. Where `AUTO` needs no model for any of them, none is loaded.
 
     Raises:
         MagrefError: a package or a file that the choice needs is missing or broken.
     """
     used: list[Named] = []
-    if choice.method == "transparency":
-        segmenter: Segmenter = OwnAlpha()
-    else:
+    segmenter: Segmenter = OwnAlpha()
+    if choice.method == AUTO:
+        if any(reference.alpha is None and reference.kind != "background" for reference in references):
+            used.append(_separator(choice))
+        segmenter = OwnAlpha(fallback=used[0] if used else GrabCut())
+    elif choice.method != "transparency":
         segmenter = _separator(choice)
         used.append(segmenter)
-        if choice.method == AUTO:
-            segmenter = OwnAlpha(fallback=segmenter)
     if choice.face_crop != "whole":
         finder = face_finder(required=True)
         assert finder is not None
@@ -116,7 +124,7 @@ def _segment_anything(choice: Choice) -> Named:
     """
     name = choice.sam_model
     if name == AUTO:
-        name = max(sam_names(), key=_size_of, default="")
+        name = max(sam_names(), key=_preference, default="")
     path = folder_paths.get_full_path(SAMS, name) if name else None
     if path is None:
         what = f"'{name}' is not in" if name else "there is no Segment Anything file in"
@@ -132,9 +140,10 @@ def _segment_anything(choice: Choice) -> Named:
     return Named(segmenter=sam, name=f"Segment Anything ({name})")
 
 
-def _size_of(name: str) -> int:
+def _preference(name: str) -> tuple[bool, int]:
+    """Released files come first, since other families share the folder; the larger is the better."""
     path = folder_paths.get_full_path(SAMS, name)
-    return Path(path).stat().st_size if path else 0
+    return Path(name).name.startswith(RELEASED), Path(path).stat().st_size if path else 0
 
 
 def is_sam_installed() -> bool:

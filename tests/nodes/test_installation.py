@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import magref_pack
 import pytest
+import torch
 from magref_pack import check_host_version
 from magref_pack.nodes import NODES, MagrefExtension
 from magref_pack.nodes.installation import is_loaded_already
@@ -27,6 +31,28 @@ def test_the_entrypoint_gives_every_node_under_its_id():
         "MagrefSchedule",
         "MagrefDecodeVideo",
     ]
+
+
+def test_the_pack_loads_and_its_default_cuts_out_without_what_only_other_back_ends_need(monkeypatch):
+    for module in ("segment_anything", "insightface", "onnxruntime", "onnx"):
+        monkeypatch.setitem(sys.modules, module, None)  # as Python marks what cannot be imported
+    name = "magref_pack_alone"
+    root = Path(magref_pack.__file__)
+    spec = importlib.util.spec_from_file_location(name, root, submodule_search_locations=[str(root.parent)])
+    pack = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, pack)
+    try:
+        spec.loader.exec_module(pack)
+        nodes = importlib.import_module(f"{name}.nodes.segmentation")
+        image = torch.full((48, 64, 3), 40, dtype=torch.uint8)
+        image[12:36, 20:44] = 220
+        references = importlib.import_module(f"{name}.magref_core.canvas.references")
+        given = (references.Reference(name="box", image=image),)
+        alpha = nodes.AutoMaskSubject.execute(given, "auto", "", 0, 0).args[0][0].alpha
+    finally:
+        for module in [loaded for loaded in sys.modules if loaded.startswith(f"{name}.")]:
+            del sys.modules[module]
+    assert alpha[24, 32] == 255 and alpha[2, 2] == 0
 
 
 @pytest.mark.parametrize("version", ["0.29.9", "0.3.76", "0.29", "0"])

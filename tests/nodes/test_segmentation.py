@@ -152,6 +152,30 @@ def test_auto_takes_the_largest_segment_anything_that_is_installed_and_says_so(m
     assert result.alpha is None or result.alpha.shape == (HEIGHT, WIDTH)
 
 
+def test_auto_takes_a_released_file_before_a_larger_one_of_another_family(models, caplog):
+    save_sam(models / "sams" / "sam_hq_vit_tiny.pth", embed_dim=32)
+    save_sam(models / "sams" / "sam_vit_tiny.pth")
+    caplog.set_level("INFO")
+    cut([disc()[0]])
+    assert "cut out by Segment Anything (sam_vit_tiny.pth): ball" in caplog.text
+
+
+def test_auto_loads_no_model_where_every_picture_has_transparency_and_says_what_it_kept(
+    models, monkeypatch, caplog
+):
+    save_sam(models / "sams" / "sam_vit_tiny.pth")
+    loaded = []
+    monkeypatch.setattr(
+        comfy.model_management, "load_models_gpu", lambda patchers, **_: loaded.append(patchers)
+    )
+    alpha = torch.zeros(HEIGHT, WIDTH, dtype=torch.uint8)
+    alpha[10:30, 10:40] = 255
+    caplog.set_level("INFO")
+    result = cut([disc(alpha=alpha)[0], disc("room", "background")[0]]).args[0]
+    assert not loaded and torch.equal(result[0].alpha, alpha) and result[1].alpha is None
+    assert "kept as transparent as its file is: ball" in caplog.text and "cut out by" not in caplog.text
+
+
 def test_auto_goes_on_with_grabcut_where_the_package_or_its_file_is_broken(models, monkeypatch, caplog):
     caplog.set_level("INFO")
     (models / "sams").mkdir(exist_ok=True)

@@ -103,11 +103,12 @@ class BuildMaskedCanvas(io.ComfyNode):
             background=background,
             placements=placements,
         )
-        canvas = build_canvas(references, settings)
+        on_progress = host.progress(2 * len(references))
+        canvas = build_canvas(references, settings, on_progress)
         report = report_on(canvas)
         image, mask = host.canvas_to_host(canvas)
         log_warnings(grave_sentences(report.findings))  # the editor's panel shows them on the node
-        shown = ui.PreviewImage(image, cls=cls).as_dict() | shown_on_page(canvas, report)
+        shown = ui.PreviewImage(image, cls=cls).as_dict() | shown_on_page(canvas, report, on_progress)
         return io.NodeOutput(canvas, image, mask, report.as_json(), ui=shown)
 
 

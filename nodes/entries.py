@@ -84,7 +84,8 @@ def parse_entries(text: str) -> list[Entry]:
     entries = [_entry(number, item) for number, item in enumerate(items, start=1)]
     if (count := sum(len(entry.names) for entry in in_use(entries))) > MAX_PICTURES:
         raise MagrefError(
-            f"{count} pictures are in use, but at most {MAX_PICTURES} can be laid out at once: switch some off"
+            f"{count} pictures are in use, but at most {MAX_PICTURES} can be laid out at once: switch some "
+            "off"
         )
     if names := [name for entry in in_use(entries) for name in entry.names]:
         check_names(names)

@@ -7,11 +7,13 @@ The core: pictures are uint8, the canvas video is (1, 3, F, H, W) in [-1, 1], ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import comfy.clip_vision
 import comfy.ldm.wan.vae
 import comfy.model_management
+import comfy.utils
 import node_helpers
 import torch
 from torch import Tensor
@@ -27,6 +29,17 @@ CLIP_WIDTH = 1280
 
 DEMO_MARK = "magref_demo"
 """In the config of the small demo model's image encoder, which is narrower."""
+
+
+def progress(total: int) -> Callable[[], None]:
+    """A call for each of `total` steps: it moves the node's bar, and raises where the user has cancelled."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def step() -> None:
+        bar.update(1)
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    return step
 
 
 def picture_from_image(image: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,17 @@ class CanvasSettings:
     """JSON; empty for the layout of the order."""
 
 
-def build_canvas(references: Sequence[Reference], settings: CanvasSettings) -> Canvas:
+def build_canvas(
+    references: Sequence[Reference],
+    settings: CanvasSettings,
+    on_progress: Callable[[], None] = lambda: None,
+) -> Canvas:
     """Place the references and paste them.
+
+    Args:
+        references: in their order.
+        settings: of the canvas.
+        on_progress: called after every reference; what it raises ends the work.
 
     Raises:
         MagrefError: a setting cannot be used, or does not fit the references.
@@ -62,6 +71,7 @@ def build_canvas(references: Sequence[Reference], settings: CanvasSettings) -> C
         width=width,
         background=parse_colour(settings.background),
         mask_shape=settings.mask_shape,
+        on_progress=on_progress,
     )
 
 
@@ -70,14 +80,26 @@ def report_on(canvas: Canvas, prompt: str = "") -> Report:
     return make_report(canvas, prompt=prompt, find_face=cascade_finder())
 
 
-def shown_on_page(canvas: Canvas, report: Report) -> dict[str, list[Any]]:
-    """What the page is told after a run, beside the ordinary preview."""
+def shown_on_page(
+    canvas: Canvas, report: Report, on_progress: Callable[[], None] = lambda: None
+) -> dict[str, list[Any]]:
+    """What the page is told after a run, beside the ordinary preview.
+
+    Args:
+        canvas: as composed.
+        report: on it.
+        on_progress: called after every reference; what it raises ends the work.
+    """
+    pictures: list[dict[str, Any]] = []
+    for reference in canvas.references:
+        pictures.append(save_reference(reference))
+        on_progress()
     return {
         "magref_report": [report.as_object()],
         "magref_views": [
             {"kind": kind, **save_temp(picture)} for kind, picture in draw_views(canvas).items()
         ],
-        "magref_references": [save_reference(reference) for reference in canvas.references],
+        "magref_references": pictures,
     }
 
 

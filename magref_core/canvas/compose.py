@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -60,6 +60,7 @@ def compose_canvas(
     width: int,
     background: tuple[int, int, int] = (255, 255, 255),
     mask_shape: MaskShape = "rectangle",
+    on_progress: Callable[[], None] = lambda: None,
 ) -> Canvas:
     """Paste every reference into its box.
 
@@ -72,6 +73,7 @@ def compose_canvas(
         width: of the canvas, in pixels; a video needs a multiple of 16.
         background: red, green and blue in 0..255; the model was trained on white.
         mask_shape: see `MaskShape`.
+        on_progress: called after every reference; what it raises ends the work.
 
     Returns:
         The canvas.
@@ -102,6 +104,7 @@ def compose_canvas(
         is_opaque = reference.alpha is None
         image[region] = drawn if is_opaque else _lay_over(drawn, alpha, image[region], background)
         mask[region] |= _cutout_mask(alpha, reference.name) if mask_shape == "cutout" else np.uint8(1)
+        on_progress()
     return Canvas(
         image=torch.as_tensor(image),
         mask=torch.as_tensor(mask),

@@ -376,8 +376,8 @@ def _read_entry(entry: Any, number: int) -> tuple[str, Box]:
     x, y, width, height = cast("list[int]", sides)
     if max(abs(x), abs(y), abs(width), abs(height)) > _FARTHEST:
         raise ShapeError(
-            f"the box of {_shown(name)} lies more than {_FARTHEST} pixels away or is as large: move or shrink "
-            "the box"
+            f"the box of {_shown(name)} lies more than {_FARTHEST} pixels away or is as large: move or "
+            "shrink the box"
         )
     return name, Box(x=x, y=y, width=width, height=height)
 

@@ -35,8 +35,8 @@ def load_opencv() -> ModuleType:
         ) from error
     if not hasattr(cv2, "grabCut"):  # a folder that an uninstalled OpenCV left behind is imported as well
         raise MagrefError(
-            "this cut-out needs OpenCV, of which only an empty folder cv2 is left: install opencv-python again, "
-            "or connect a mask instead"
+            "this cut-out needs OpenCV, of which only an empty folder cv2 is left: install opencv-python "
+            "again, or connect a mask instead"
         )
     return cv2
 

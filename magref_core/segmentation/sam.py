@@ -82,8 +82,8 @@ class SegmentAnything:
     def _unprompted(self, image: Array) -> Array | None:
         """(H, W) bool, or None: among all masks the one with size, edge and place of a subject.
 
-        The model sees no more pixels than its own side has; hundreds of masks in the size of a photograph would
-        fill the memory.
+        The model sees no more pixels than its own side has; hundreds of masks in the size of a photograph
+        would fill the memory.
         """
         parts: Any = self.model
         small = _within(image, parts.image_encoder.img_size)

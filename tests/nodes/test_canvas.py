@@ -5,6 +5,8 @@ import random
 import re
 from pathlib import Path
 
+import comfy.model_management
+import comfy.utils
 import folder_paths
 import numpy as np
 import pytest
@@ -177,6 +179,22 @@ def test_the_report_is_an_output_and_goes_to_the_page():
     assert [finding["code"] for finding in report["findings"]] == ["enlarged", "enlarged"]
     assert output.ui["magref_report"] == [report]
     assert len(output.ui["images"]) == 1, "the ordinary preview"
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_canvas_of_large_pictures_can_be_cancelled_between_two_of_them(monkeypatch, step):
+    steps = []
+
+    def cancel_later(self, value):
+        steps.append(value)
+        comfy.model_management.interrupt_current_processing(len(steps) == step)
+
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update", cancel_later)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        shown(references(10, 200))
+    assert len(steps) == step
+    shown(references(10, 200))
+    assert len(steps) == step + 4, "two pictures, pasted and sent to the page"
 
 
 def opened(entry):

@@ -190,7 +190,10 @@ def test_the_prompt_is_searched_for_names():
             "alice is of kind 'ghost': use person, object, background",
         ),
         ({"references": [3]}, "reference 1 is 3, but"),
-        ({"references": [{"file": "alice.png", "name": f"a{n}"} for n in range(129)]}, "129 pictures are in use"),
+        (
+            {"references": [{"file": "alice.png", "name": f"a{n}"} for n in range(129)]},
+            "129 pictures are in use",
+        ),
         (
             json.dumps({"references": [ALICE], "placements": HUGE_BOX}).encode(),
             "the box of 'alice' lies more than 1000000 pixels away or is as large",

@@ -85,6 +85,29 @@ def test_everything_can_be_done_by_keyboard(page):
     assert editing.value(page) == ""
 
 
+def test_plain_keys_in_the_editor_do_nothing_to_the_graph(page):
+    editor = editing.open_editor(page, editing.graph(), subjects=3)
+    page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", editing.CANVAS_ID)
+    page.mouse.click(*editing.on_page(page, 700, 240))
+    for key in ("Delete", "Backspace", "w", "."):
+        page.keyboard.press(key)
+    editing.press(editor, "fill")
+    page.keyboard.press("Delete")
+    graph_page.settle(page)
+    assert page.evaluate("() => app.graph.nodes.length") == 3
+    assert page.evaluate("() => app.extensionManager.sidebarTab.activeSidebarTabId") is None
+    assert list(own_boxes(page)) == ["woman", "table", "cat"]
+
+
+def test_a_picture_chosen_in_the_table_by_keyboard_keeps_the_focus_there(page):
+    editor = editing.open_editor(page, editing.graph(), subjects=3)
+    button = editor.get_by_role("button", name="cat", exact=True)
+    button.focus()
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert page.evaluate("() => document.activeElement.textContent") == "cat"
+
+
 def test_the_buttons_lay_out_and_shape(page):
     editor = editing.open_editor(page, editing.graph(layout_seed=4294967295), subjects=3)
     editing.press(editor, "shuffle")

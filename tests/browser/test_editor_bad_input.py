@@ -45,6 +45,14 @@ def test_a_saved_value_that_is_wrong_is_kept_named_and_repaired_on_request(page,
     assert editing.value(page) == text
 
 
+def test_the_overlay_of_a_box_beyond_all_measure_is_drawn(page):
+    huge = editing.place(("woman", -5, 0, 10**8, 10**8), ("table", 0, 0, 200, 100), ("cat", 900, 0, 10, 10))
+    editor = editing.open_editor(page, editing.graph(placements=huge, mask_shape="cutout"), subjects=3)
+    editing.press(editor, "mask")
+    assert editing.layer(page, ".magref-editor-mask")[..., 3].min() == 255
+    editing.wait_for_status(page, "The box of 'woman' spans x -5 to 99999995")
+
+
 def test_nonsense_typed_over_boxes_is_refused_and_they_stay(page):
     placed = editing.place(("woman", 0, 0, 300, 300), ("table", 320, 0, 200, 100), ("cat", 0, 320, 100, 100))
     editor = editing.open_editor(page, editing.graph(placements=placed), subjects=3)

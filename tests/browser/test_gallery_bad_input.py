@@ -216,6 +216,35 @@ def test_a_workflow_with_nonsense_keeps_it_and_says_so(page):
     assert seen.gallery(page).get_by_role("button", name="Add pictures").is_disabled()
 
 
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_a_picture_given_to_a_list_that_cannot_be_read_does_not_replace_it(page, way):
+    node_id = seen.add_node(page, "[{ nonsense")
+    carried = seen.transfer(page, [CAT])
+    if way == "drop":
+        seen.gallery(page).dispatch_event("drop", {"dataTransfer": carried})
+    else:
+        seen.gallery(page).locator("textarea").focus()
+        carried.evaluate(seen.PASTE)
+    wait_for_notice(page, "No picture was added, since the list cannot be read. The text is not JSON")
+    graph_page.settle(page)
+    assert page.evaluate(seen.VALUE, node_id) == "[{ nonsense"
+
+
+def test_a_list_that_becomes_unreadable_while_a_picture_is_on_its_way_stays(page):
+    node_id = seen.add_node(page, ONE)
+    held = []
+    page.route("**/upload/image", lambda route: held.append(route))
+    seen.add_files(page, [CAT])
+    seen.gallery(page).locator(".magref-transfer").wait_for()
+    page.wait_for_timeout(300)
+    page.evaluate(seen.SET_VALUE, [node_id, "[{ nonsense"])
+    (route,) = held
+    route.continue_()
+    wait_for_notice(page, "No picture was added, since the list cannot be read.")
+    page.unroute("**/upload/image")
+    assert page.evaluate(seen.VALUE, node_id) == "[{ nonsense"
+
+
 def test_an_upload_that_fails_is_told_and_one_that_is_cancelled_is_not(page):
     seen.add_node(page, ONE)
     answers = iter([413, 500, None])

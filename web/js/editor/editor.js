@@ -1,11 +1,13 @@
 /** The canvas editor of one node: holds its value, and brings graph, pictures, server and page together. */
 
 import { element } from "../common/dom.js";
+import { keepFromGraph } from "../common/keys.js";
 import { remount } from "../common/remount.js";
 import { act } from "./actions.js";
 import { findReferences } from "./graph.js";
 import { History } from "./history.js";
 import { arrange, cellsFor } from "./layout.js";
+import { capitalised, Message } from "./message.js";
 import { guidesOf } from "./model.js";
 import { Panel, Tabs } from "./panel.js";
 import { complaint, covered, fromText, toText, unreadable } from "./placements.js";
@@ -64,9 +66,7 @@ export class CanvasEditor {
     this.panel = new Panel((name) => this.#select(name));
     this.field = new TextField((text) => this.#type(text));
     this.view = element("img", { class: "magref-editor-view", alt: "", hidden: true });
-    this.status = element("p", { class: "magref-editor-status", role: "status" });
-    this.mend = element("button", { type: "button", text: say("repair"), onclick: () => this.#do("repair") });
-    this.mend.title = say("repairHint");
+    this.message = new Message(() => this.#do("repair"));
     const stand = element("div", { class: "magref-editor-stand" }, this.stage.element, this.view);
     this.element = element(
       "div",
@@ -74,10 +74,11 @@ export class CanvasEditor {
       this.toolbar.element,
       this.tabs.element,
       stand,
-      element("div", { class: "magref-editor-message" }, this.status, this.mend),
+      this.message.element,
       this.panel.element,
       this.field.element,
     );
+    this.element.addEventListener("keydown", keepFromGraph);
     this.redraw();
   }
 
@@ -244,19 +245,20 @@ export class CanvasEditor {
 
   #say(problem, note, isLocked) {
     const locked = isLocked ? say("linked") : "";
-    const refusal = problem && `${problem[0].toUpperCase()}${problem.slice(1)}.`;
+    const refusal = problem && `${capitalised(problem)}.`;
     const unknown = this.#pictures.size ? "" : this.#found.note;
     const hidden = this.#coverNote();
-    this.status.textContent =
-      this.#refused || refusal || this.#pictureNote || locked || unknown || note || this.#problemOfServer() || hidden;
-    this.status.classList.toggle("problem", Boolean(this.#refused || refusal || this.#pictureNote));
-    this.mend.hidden = !problem || isLocked || !this.#pictures.size;
+    this.message.update({
+      problems: [this.#refused, refusal, this.#pictureNote],
+      notes: [locked, unknown, note, this.#problemOfServer(), hidden],
+      canRepair: Boolean(problem) && !isLocked && this.#pictures.size > 0,
+    });
   }
 
   #problemOfServer() {
     const { key, problem } = this.#answer;
     const isOurs = this.#found.files && key === JSON.stringify(this.#body()) && !this.#isFresh();
-    return isOurs && problem ? `${problem[0].toUpperCase()}${problem.slice(1)}` : "";
+    return isOurs ? capitalised(problem) : "";
   }
 
   #coverNote() {

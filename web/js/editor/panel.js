@@ -1,6 +1,7 @@
 /** Below and beside the canvas: what the model will see, numbers for each picture, and findings in words. */
 
 import { element } from "../common/dom.js";
+import { capitalised } from "./message.js";
 import { say } from "./words.js";
 
 /** What can be looked at, and the words for it; the first is the editor itself. */
@@ -88,7 +89,9 @@ export class Panel {
       return element("th", { text: say(key), title, scope: "col" });
     });
     const body = rows.map((row) => this.#row(row, columns, selected));
+    const focused = this.numbers.contains(document.activeElement) && document.activeElement.textContent;
     this.numbers.replaceChildren(...(rows.length ? [element("tr", {}, ...heads), ...body] : []));
+    if (focused) [...this.numbers.querySelectorAll("button")].find((made) => made.textContent === focused)?.focus();
     this.findings.replaceChildren(...(report?.findings ?? []).map(finding));
     this.note.textContent = note;
     this.note.hidden = !note;
@@ -115,7 +118,7 @@ function finding({ severity, code, text, remedy }) {
     "li",
     { class: `magref-editor-finding ${kind}` },
     element("span", { class: "sign", text: SIGNS[kind], role: "img", "aria-label": word, title: word }),
-    element("span", { text: remedy ? `${text}: ${remedy}` : text }),
+    element("span", { text: capitalised(remedy ? `${text}: ${remedy}.` : text) }),
   );
   made.dataset.code = code;
   return made;

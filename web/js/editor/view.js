@@ -40,22 +40,26 @@ export function drawMask(surface, canvas, shape, placements, pictures) {
   for (const { reference, x, y, width, height } of placements) {
     if (width < 1 || height < 1) continue;
     const picture = pictures.get(reference);
-    if (shape === "cutout" && picture) context.drawImage(tinted(picture, width, height), x, y);
+    if (shape === "cutout" && picture) tint(context, picture, { x, y, width, height }, canvas);
     else context.fillRect(x, y, width, height);
   }
 }
 
-/** The picture's opaque pixels in one colour, the others clear. */
-function tinted({ bitmap }, width, height) {
+/** Draw the opaque pixels of a picture in one colour; only what lies on the canvas, for a box may be of any size. */
+function tint(surface, { bitmap }, box, canvas) {
+  const [left, top] = [Math.max(box.x, 0), Math.max(box.y, 0)];
+  const width = Math.min(box.x + box.width, canvas.width) - left;
+  const height = Math.min(box.y + box.height, canvas.height) - top;
+  if (width < 1 || height < 1) return;
   const layer = new OffscreenCanvas(width, height);
   const context = layer.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(bitmap, box.x - left, box.y - top, box.width, box.height);
   const pixels = context.getImageData(0, 0, width, height);
   for (let at = 0; at < pixels.data.length; at += 4)
     pixels.data.set([...MASK_TINT, pixels.data[at + 3] >= OPAQUE ? 255 : 0], at);
   context.putImageData(pixels, 0, 0);
-  return layer;
+  surface.drawImage(layer, left, top);
 }
 
 function sized(surface, { width, height }) {

@@ -36,6 +36,7 @@ export const ENGLISH = {
   "unreadable": "{file} cannot be shown: open it in an image viewer and save it as PNG or JPEG.",
   "kept": "The value is as it was before.",
   "asGiven": "The value is kept as it is: correct it below.",
+  "cannotAdd": "No picture was added, since the list cannot be read. {reason}",
   "notJson": "The text is not JSON ({reason}): write a list such as [{\"file\": \"alice.png\"}].",
   "noList": "The text is no list: write it in square brackets, such as [{\"file\": \"alice.png\"}].",
   "noEntry": "Reference {number} is {shown}, but an entry in braces is needed, such as {\"file\": \"alice.png\"}.",

@@ -1,12 +1,14 @@
 /** The gallery: what MAGREF Load References shows in place of its text. */
 
 import { element } from "../common/dom.js";
+import { keepFromGraph } from "../common/keys.js";
 import { button, makeCard } from "./card.js";
 import { letCardsBeDragged } from "./drag.js";
 import * as list from "./entries.js";
 import { fetchExamples, isExample } from "./examples.js";
 import { fitInto } from "./files.js";
 import { Intake } from "./intake.js";
+import { makeTransfer, showShare } from "./transfer.js";
 
 const FORMATS = "image/png,image/jpeg,image/webp,image/gif,image/tiff,image/bmp";
 const MOVES = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 };
@@ -86,6 +88,13 @@ export class Gallery {
   /** The subjects as the server will see them. */
   get rows() {
     return list.withSockets(list.parseEntries(this.text).entries, this.host.sockets());
+  }
+
+  /** Tell that nothing can be added to a value that cannot be read, for that would replace it. @private */
+  isRefused() {
+    const { problem } = list.parseEntries(this.text);
+    if (problem) this.tell({ key: "cannotAdd", values: { reason: this.say(problem.key, problem.values) } });
+    return Boolean(problem);
   }
 
   /**
@@ -217,7 +226,7 @@ export class Gallery {
       }
       return Object.assign(makeCard(entry, index, { ...context, sentence, actions }), { look });
     });
-    made.push(...this.intake.transfers.map((transfer) => this.transferCard(transfer)));
+    made.push(...this.intake.transfers.map((one) => makeTransfer(one, say, () => this.intake.cancel(one))));
     return made.length ? made : [element("li", { class: "magref-empty", text: say("drop") })];
   }
 
@@ -229,22 +238,9 @@ export class Gallery {
   }
 
   /** @private */
-  transferCard(transfer) {
-    const { say } = this;
-    const progress = element("progress", { max: "1", value: String(transfer.share) });
-    const text = say("uploading", { name: list.shorten(transfer.name), percent: Math.round(transfer.share * 100) });
-    const cancel = button("×", say("cancel"), `transfer${transfer.id}`, () => this.intake.cancel(transfer));
-    const dataset = { transfer: `${transfer.id}` };
-    return element("li", { class: "magref-transfer", dataset }, element("span", { text }), progress, cancel);
-  }
-
-  /** @private */
   showProgress(transfer) {
-    const card = this.list.querySelector(`[data-transfer="${transfer.id}"]`);
-    if (!card) return;
-    const percent = Math.round(transfer.share * 100);
-    card.querySelector("progress").value = transfer.share;
-    card.querySelector("span").textContent = this.say("uploading", { name: list.shorten(transfer.name), percent });
+    const line = this.list.querySelector(`[data-transfer="${transfer.id}"]`);
+    if (line) showShare(line, transfer, this.say);
   }
 
   /** @private */
@@ -286,6 +282,7 @@ export class Gallery {
    */
   add(files, target = null) {
     this.sentences = [];
+    if (this.isRefused()) return Promise.resolve();
     const held = list.countPictures(this.rows) + this.intake.transfers.length;
     const room = target?.use === "replace" ? 1 : list.MAX_PICTURES - held;
     const { taken, problem } = fitInto(files, room, list.MAX_PICTURES);
@@ -297,6 +294,7 @@ export class Gallery {
   takeFile(file, name, target) {
     this.asked.clear();
     if (target?.use === "example") return; // it is in the list already
+    if (this.isRefused()) return;
     const { entries } = list.parseEntries(this.text);
     // The card may have moved meanwhile; a subject is known by its name.
     const index = target ? this.rows.findIndex((row) => row.name === target.entry.name) : -1;
@@ -364,9 +362,7 @@ export class Gallery {
 
   /** @private */
   onKey(event) {
-    if (event.ctrlKey || event.metaKey) return;
-    // ComfyUI would take Delete, arrows and letters for itself.
-    event.stopPropagation();
+    if (!keepFromGraph(event)) return;
     const { index } = event.target.dataset;
     if (index === undefined) return;
     const step = MOVES[event.key];

@@ -246,6 +246,51 @@ def test_pictures_over_links_appear_once_they_have_been_made(page):
     assert tuple(editing.drawn(page)[240, 416]) == (0, 0, 255)
     editing.drag(page, (416, 240), (300, 240))
     assert json.loads(editing.value(page))["placements"][0]["reference"] == "image_1"
+    page.evaluate("async () => await app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
+    editing.look_at_editor(page, subjects=1)  # ComfyUI has made the node anew, and it was not run again
+    assert editing.value(page) == ""
+    assert tuple(editing.drawn(page)[240, 416]) == (0, 0, 255)
+
+
+def test_values_over_links_are_followed_where_the_page_can_know_them(page):
+    given = editing.graph()
+    given["7"] = {"class_type": "PrimitiveInt", "inputs": {"value": 480}}
+    given[editing.CANVAS_ID]["inputs"] |= {"width": ["7", 0], "layout_seed": ["7", 0]}
+    editor = editing.open_editor(page, given, subjects=3)
+    page.wait_for_function(FRESH)
+    assert editing.drawn(page).shape == (480, 480, 3)
+    assert editor.locator("[data-action=shuffle]").is_disabled()
+    assert editing.status(editor) == ""
+    given["8"] = {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 320, "height": 256, "batch_size": 1, "color": 0},
+    }
+    given["7"] = {"class_type": "GetImageSize", "inputs": {"image": ["8", 0]}}
+    given[editing.CANVAS_ID]["inputs"] |= {"height": ["7", 1], "layout_seed": 0}
+    editor = editing.open_editor(page, given, subjects=3)
+    editing.wait_for_status(page, "Not known before a run, since it comes over a link: width, height.")
+    editing.run(page)
+    page.wait_for_function("() => document.querySelector('.magref-editor-picture').height === 256")
+    assert editing.drawn(page).shape == (256, 320, 3)
+    assert editing.status(editor) == ""
+
+
+def test_a_change_made_while_the_graph_runs_is_not_taken_for_what_has_run(page):
+    placed = editing.place(("woman", 0, 0, 300, 300), ("table", 320, 0, 200, 100), ("cat", 0, 320, 100, 100))
+    editing.open_editor(page, editing.graph(placements=placed), subjects=3)
+    moved = placed.replace('"x": 320', '"x": 600')
+    page.evaluate(
+        """([id, moved]) => app.api.addEventListener('execution_start', () => {
+            app.graph.getNodeById(id).widgets.find(widget => widget.name === 'placements').value = moved
+        }, {once: true})""",
+        [editing.CANVAS_ID, moved],
+    )
+    editing.run(page)
+    (report,) = page.evaluate(f"() => app.nodeOutputs['{editing.CANVAS_ID}'].magref_report")
+    assert [subject["box"]["x"] for subject in report["subjects"]] == [0, 0, 320]
+    assert editing.value(page) == moved
+    with page.expect_request("**/magref/preview"):
+        page.evaluate("() => {}")
 
 
 def test_what_changes_in_the_list_is_followed(page):

@@ -240,6 +240,26 @@ def test_the_gallery_works_inside_a_subgraph(page):
     assert files_of(seen.prompt_value(page)) == ["cat.png", "coffee.png"]
 
 
+def test_a_list_that_was_promoted_to_the_subgraph_says_where_it_is(page):
+    node_id = seen.add_node(page, THREE)
+    page.evaluate(
+        """id => {
+            const {subgraph} = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]))
+            const node = subgraph.nodes[0], widget = node.widgets.find(one => one.name === 'references')
+            const slot = node.getSlotFromWidget(widget)
+            subgraph.addInput('references', String(slot.type)).connect(slot, node)
+            app.canvas.setGraph(subgraph)
+            app.canvas.ds.scale = 1
+            app.canvas.ds.offset = [300 - node.pos[0], 300 - node.pos[1]]
+        }""",
+        node_id,
+    )
+    graph_page.settle(page)
+    seen.gallery(page).get_by_text("The list was promoted to the subgraph").wait_for()
+    page.evaluate("() => app.canvas.setGraph(app.canvas.graph.rootGraph)")
+    assert files_of(seen.prompt_value(page)) == [file.name for file in PICTURES]
+
+
 BUILD_WITH_LINKS = """() => {
     const make = (type, x, y) => {
         const node = LiteGraph.createNode(type); app.graph.add(node); node.pos = [x, y]; return node
@@ -271,6 +291,10 @@ def test_a_picture_over_a_link_becomes_a_card_once_run(page):
     assert seen.value(page, node_id)[1] == {"image": "image_1", "name": "cup", "kind": "object"}
     seen.wait_for_thumbnails(page)
     assert linked.get_by_role("button", name="Remove").count() == 0
+    linked.focus()
+    page.keyboard.press("Control+z")
+    page.wait_for_function("() => document.querySelectorAll('.magref-name')[1]?.value === 'image_1'")
+    linked.locator("img").wait_for()  # also after ComfyUI has made the node anew
     kind, report = graph_page.run(page)
     assert kind == "execution_success", report
 

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { findReferences, sourceOf, stem } from "../../web/js/editor/graph.js";
+import { isPromoted } from "../../web/js/common/graph.js";
+
+import { findReferences, knownValue, sourceOf, stem } from "../../web/js/editor/graph.js";
 
 /** A graph as the page holds it, as far as the walk needs it. */
 class Graph {
@@ -189,4 +191,41 @@ test("a muted node gives nothing, and a circle of links ends", () => {
 
 test("a name is taken from a file as the server does", () => {
   assert.deepEqual(["cast/a.b.png", "alice", ".hidden", "image_1"].map(stem), ["a.b", "alice", ".hidden", "image_1"]);
+});
+
+test("a value is known from the widget, from a primitive node, and not from a node that reckons", () => {
+  const graph = new Graph();
+  const node = graph.add("MagrefBuildMaskedCanvas", { inputs: ["width"], widgets: { width: 832 } });
+  assert.equal(knownValue(node, "width"), 832);
+  assert.equal(knownValue(node, "order"), undefined);
+  graph.link(graph.add("PrimitiveInt", { widgets: { value: 640 } }), 0, node, "width");
+  assert.equal(knownValue(node, "width"), 640);
+  graph.link(graph.add("GetImageSize", { widgets: { value: 1 } }), 0, node, "width");
+  assert.equal(knownValue(node, "width"), undefined);
+});
+
+test("a value that was promoted is that of the subgraph's node", () => {
+  const root = new Graph();
+  const inner = new Graph(root);
+  root.subgraphs.set("inner", inner);
+  const host = root.add("inner-id", { inputs: ["wide"], widgets: { wide: 512 }, subgraph: inner });
+  const node = inner.add("MagrefBuildMaskedCanvas", { inputs: ["width"], widgets: { width: 832 } });
+  inner.link(null, 0, node, "width");
+  assert.equal(knownValue(node, "width"), 512);
+  assert.equal(isPromoted(node, node.inputs[0]), true);
+  root.link(root.add("PrimitiveInt", { widgets: { value: 640 } }), 0, host, "wide");
+  assert.equal(knownValue(node, "width"), 640);
+  assert.equal(isPromoted(node, node.inputs[0]), false);
+});
+
+test("a list that was promoted is read from the subgraph's node", () => {
+  const root = new Graph();
+  const inner = new Graph(root);
+  root.subgraphs.set("inner", inner);
+  root.add("inner-id", { inputs: ["references"], widgets: { references: LIST }, subgraph: inner });
+  const source = loader(inner, "[]");
+  inner.link(null, 0, source, "references");
+  const node = canvas(inner);
+  inner.link(source, 0, node, "references");
+  assert.equal(findReferences(node).entries.length, 4);
 });

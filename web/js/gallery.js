@@ -2,7 +2,9 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { allNodes, getLink, isPromoted } from "./common/graph.js";
 import { drawn, remount } from "./common/remount.js";
+import { outputOf, Runs } from "./common/runs.js";
 import { loadWords, speaker } from "./common/words.js";
 import { ENGLISH } from "./gallery/english.js";
 import { DEFAULT_LIMIT } from "./gallery/files.js";
@@ -19,15 +21,33 @@ let words = {};
 
 /** Node -> its gallery. */
 const galleries = new WeakMap();
+const runs = new Runs();
 
-function connectedSockets(node) {
-  return (node.inputs ?? [])
-    .filter((input) => input.link != null && SOCKET.test(input.name))
-    .map((input) => SOCKET.exec(input.name)[1]);
+/** Connected socket -> the output that feeds it. */
+function sourcesOf(node) {
+  const connected = (node.inputs ?? []).filter((input) => input.link != null && SOCKET.test(input.name));
+  const sourceOf = ({ origin_id, origin_slot } = {}) => `${origin_id}:${origin_slot}`;
+  return new Map(
+    connected.map((input) => [SOCKET.exec(input.name)[1], sourceOf(getLink(node.graph, input.link) ?? undefined)]),
+  );
 }
 
-function isLinked(node) {
-  return (node.inputs ?? []).some((input) => input.widget?.name === INPUT && input.link != null);
+/** How the value comes here if not from the gallery: over a link, or from the subgraph that it was promoted to. */
+function feedOf(node) {
+  const input = (node.inputs ?? []).find((one) => one.widget?.name === INPUT && one.link != null);
+  if (!input) return null;
+  return isPromoted(node, input) ? "promoted" : "linked";
+}
+
+const isLinked = (node) => feedOf(node) !== null;
+
+/** Show again what was shown before the nodes were made anew. */
+function recallRuns() {
+  for (const node of allNodes(app.graph)) {
+    const gallery = galleries.get(node);
+    const shown = gallery && runs.recall(outputOf(app.nodeOutputs, node));
+    if (shown) gallery.showPictures(shown);
+  }
 }
 
 /** Run a change as one step of ComfyUI's undo, and tell those who listen to the widget. */
@@ -53,8 +73,8 @@ function makeWidget(node, name) {
   const gallery = new Gallery({
     api,
     say: (key, values) => speaker(ENGLISH, words)(key, values),
-    sockets: () => connectedSockets(node),
-    isLinked: () => isLinked(node),
+    sources: () => sourcesOf(node),
+    feed: () => feedOf(node),
     limit: () => api.getServerFeature?.("max_upload_size", DEFAULT_LIMIT) ?? DEFAULT_LIMIT,
     transaction: (change) => transaction(node, widget, change),
     onGrow: (count) => grow(node, count),
@@ -76,7 +96,7 @@ function listenToNode(node, gallery) {
   const { onExecuted, onConnectionsChange, onRemoved } = node;
   node.onExecuted = function (output, ...rest) {
     onExecuted?.call(this, output, ...rest);
-    if (output?.magref_references) gallery.showRun(output.magref_references);
+    if (output?.magref_references) runs.note(output, gallery.showRun(output.magref_references));
   };
   node.onConnectionsChange = function (...given) {
     onConnectionsChange?.apply(this, given);
@@ -142,7 +162,10 @@ app.registerExtension({
     words = await loadWords(api, app.extensionManager?.setting?.get("Comfy.Locale") ?? "en", "gallery");
   },
 
+  onNodeOutputsUpdated: recallRuns,
+
   async afterConfigureGraph() {
+    recallRuns();
     await drawn();
     const nodes = (app.canvas?.graph?.nodes ?? []).filter((node) => galleries.has(node));
     for (const node of nodes) {

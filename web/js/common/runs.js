@@ -45,14 +45,3 @@ export function outputOf(outputs, node) {
   const isInside = graph?.rootGraph && graph.rootGraph !== graph;
   return outputs?.[isInside ? `${graph.id}:${node.id}` : String(node.id)];
 }
-
-/**
- * The nodes of a graph and of all its subgraphs.
- * @param {Object|undefined} graph - any of them.
- * @returns {Object[]}
- */
-export function allNodes(graph) {
-  const root = graph?.rootGraph ?? graph;
-  const graphs = root ? [root, ...(root.subgraphs?.values?.() ?? [])] : [];
-  return graphs.flatMap(({ nodes }) => [...(nodes ?? [])]);
-}

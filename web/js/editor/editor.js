@@ -1,19 +1,23 @@
 /** The canvas editor of one node: holds its value, and brings graph, pictures, server and page together. */
 
 import { element } from "../common/dom.js";
+import { isPromoted } from "../common/graph.js";
 import { keepFromGraph } from "../common/keys.js";
 import { remount } from "../common/remount.js";
 import { act } from "./actions.js";
-import { findReferences } from "./graph.js";
+import { findReferences, inputOf } from "./graph.js";
 import { History } from "./history.js";
-import { arrange, cellsFor } from "./layout.js";
+import { cellsFor } from "./layout.js";
 import { capitalised, Message } from "./message.js";
 import { guidesOf } from "./model.js";
 import { Panel, Tabs } from "./panel.js";
-import { complaint, covered, fromText, toText, unreadable } from "./placements.js";
+import { toText, unreadable } from "./placements.js";
 import { PictureStore } from "./pictures.js";
-import { boxesOf, PreviewClient, resultOfRun } from "./preview.js";
-import { linkedSettings, readSettings, snapshot, soundColour, writeSettings } from "./settings.js";
+import { PreviewClient, resultOfRun } from "./preview.js";
+import { isOfLayout, isOfList } from "./run.js";
+import { hasOrder, linkedSettings, readSettings, snapshot, soundColour, unknownSettings, writeSettings } from "./settings.js";
+import { ServerView } from "./server_view.js";
+import { coverNote, layoutOf } from "./shown.js";
 import { Stage } from "./stage.js";
 import { TextField } from "./text_field.js";
 import { Toolbar } from "./toolbar.js";
@@ -65,9 +69,9 @@ export class CanvasEditor {
     this.tabs = new Tabs((view) => this.#show(view));
     this.panel = new Panel((name) => this.#select(name));
     this.field = new TextField((text) => this.#type(text));
-    this.view = element("img", { class: "magref-editor-view", alt: "", hidden: true });
+    this.view = new ServerView();
     this.message = new Message(() => this.#do("repair"));
-    const stand = element("div", { class: "magref-editor-stand" }, this.stage.element, this.view);
+    const stand = element("div", { class: "magref-editor-stand" }, this.stage.element, this.view.element);
     this.element = element(
       "div",
       { class: "magref-editor" },
@@ -114,12 +118,25 @@ export class CanvasEditor {
     this.store.keepOnly([]);
   }
 
-  /** The node was run: `output` is what it sent to the page. */
+  /**
+   * The node was run.
+   * @param {Object} output - what it sent to the page.
+   * @returns {{key: string, entries: string}|null} what the run was made of, for `recall`.
+   */
   ran(output) {
-    const result = resultOfRun(output, (file) => this.api.apiURL(`/view?${new URLSearchParams(file)}`));
-    if (!result) return;
+    const result = resultOfRun(output, this.api);
+    if (!result) return null;
     const found = findReferences(this.node);
-    this.#run = { ...result, key: this.#runKey(found), entries: JSON.stringify(found.entries) };
+    this.#run = result; // its size is the canvas's where that comes over a link
+    const key = isOfLayout(result.report, this.#settings) ? this.#runKey(found) : "";
+    const entries = isOfList(result.references, found.entries) ? JSON.stringify(found.entries) : "";
+    this.recall(output, { key, entries });
+    return { key, entries };
+  }
+
+  /** Show a run, also one of the node that this one stands for; `known` as `ran` gave it. */
+  recall(output, known) {
+    this.#run = { ...resultOfRun(output, this.api), ...known };
     this.#seen = "";
     this.look();
   }
@@ -130,7 +147,8 @@ export class CanvasEditor {
     if (this.isShown()) remount(this.element, "magref-editor", this.node.id);
     if (!this.element.isConnected) return;
     const found = findReferences(this.node);
-    const seen = JSON.stringify([this.#runKey(found), found, linkedSettings(this.node), this.#run?.key]);
+    const linked = [linkedSettings(this.node), unknownSettings(this.node)];
+    const seen = JSON.stringify([this.#runKey(found), found, linked, this.#run?.key]);
     if (seen === this.#seen) return;
     this.#seen = seen;
     this.#found = found;
@@ -161,7 +179,11 @@ export class CanvasEditor {
   }
 
   get #settings() {
-    return { ...readSettings(this.node), placements: this.#text };
+    const settings = readSettings(this.node);
+    if (!this.#isLocked()) settings.placements = this.#text;
+    const unknown = this.#run ? unknownSettings(this.node) : [];
+    for (const side of ["width", "height"]) if (unknown.includes(side)) settings[side] = this.#run.report[side];
+    return settings;
   }
 
   #isFresh() {
@@ -173,7 +195,7 @@ export class CanvasEditor {
   }
 
   #ask() {
-    const cannot = !this.#found.files || linkedSettings(this.node).length || !this.#pictures.size;
+    const cannot = !this.#found.files || unknownSettings(this.node).length || !this.#pictures.size;
     if (cannot || this.#isFresh()) this.client.stop();
     else this.client.ask(this.#body());
   }
@@ -184,23 +206,14 @@ export class CanvasEditor {
     return this.#found.files && this.#answer.key === JSON.stringify(this.#body()) ? this.#answer.result : null;
   }
 
-  /** What is drawn: own placements, else the automatic layout as far as it is known here. */
   #layout() {
-    const settings = this.#settings;
-    const pictures = [...this.#pictures.values()];
-    const names = pictures.map(({ name }) => name);
-    if (this.#text && !unreadable(this.#text)) {
-      const placements = fromText(this.#text);
-      return { placements, problem: names.length ? complaint(placements, names, settings) : null, note: "" };
-    }
-    const problem = this.#text ? unreadable(this.#text) : null;
-    const automatic = arrange(pictures, { ...settings, seed: settings.layout_seed });
-    if (automatic) return { placements: automatic, problem, note: "" };
-    const answered = this.#result();
-    const boxes = answered?.placements ?? (answered && boxesOf(answered.report));
-    if (boxes) return { placements: boxes, problem, note: "" };
-    const note = say("byServer", { order: settings.order });
-    return { placements: [], problem, note: this.#found.files || !names.length ? "" : note };
+    return layoutOf({
+      settings: this.#settings,
+      unknown: unknownSettings(this.node),
+      pictures: [...this.#pictures.values()],
+      result: this.#result(),
+      canAsk: Boolean(this.#found.files),
+    });
   }
 
   /** Draw everything anew. */
@@ -232,25 +245,29 @@ export class CanvasEditor {
       isLocked,
       ...this.#switches,
       colour: soundColour(settings.background),
-      hasArrange: this.#hasOrder("fitted"),
+      hasArrange: hasOrder(this.node, "fitted"),
+      linked: linkedSettings(this.node),
     });
     this.#say(problem, note, isLocked);
     const views = result?.views ?? {};
     this.tabs.update(this.tabs.current, Object.keys(views));
-    this.#showView(views);
+    this.stage.element.hidden = this.tabs.current !== "edit";
+    this.view.show(this.tabs.current, this.tabs.title, views[this.tabs.current]);
     const names = [...this.#pictures.keys()];
     this.panel.update({ report: result?.report ?? null, names, selected: this.#selected, note: this.#panelNote(result) });
-    this.field.update(this.#text);
+    this.field.update(settings.placements);
   }
 
   #say(problem, note, isLocked) {
-    const locked = isLocked ? say("linked") : "";
+    const locked = isLocked ? say(isPromoted(this.node, inputOf(this.node, "placements")) ? "promoted" : "linked") : "";
+    const names = this.#isFresh() ? [] : unknownSettings(this.node);
+    const size = names.length ? say("unknownSettings", { names: names.join(", ") }) : "";
     const refusal = problem && `${capitalised(problem)}.`;
     const unknown = this.#pictures.size ? "" : this.#found.note;
-    const hidden = this.#coverNote();
+    const hidden = this.#settings.placements ? coverNote(this.shown.placements, this.#pictures) : "";
     this.message.update({
       problems: [this.#refused, refusal, this.#pictureNote],
-      notes: [locked, unknown, note, this.#problemOfServer(), hidden],
+      notes: [locked, unknown, size, note, this.#problemOfServer(), hidden],
       canRepair: Boolean(problem) && !isLocked && this.#pictures.size > 0,
     });
   }
@@ -261,26 +278,10 @@ export class CanvasEditor {
     return isOurs ? capitalised(problem) : "";
   }
 
-  #coverNote() {
-    const names = this.#text ? covered(this.shown.placements) : [];
-    const people = names.filter((name) => this.#pictures.get(name)?.kind !== "background");
-    return people.length ? say("covered", { names: people.map((name) => `'${name}'`).join(", ") }) : "";
-  }
-
   #panelNote(result) {
     if (this.#isFresh() || !this.#pictures.size) return "";
     if (result && this.#found.isCut) return say("beforeCut");
     return result || this.#found.files ? "" : say("runFirst");
-  }
-
-  #showView(views) {
-    const address = this.tabs.current === "edit" ? null : views[this.tabs.current];
-    const isEdit = this.tabs.current === "edit";
-    this.stage.element.hidden = !isEdit;
-    this.view.hidden = isEdit || !address;
-    if (address && this.view.getAttribute("src") !== address) this.view.src = address;
-    this.view.alt = isEdit ? "" : this.tabs.current.replace("_", " ");
-    this.view.dataset.view = this.tabs.current;
   }
 
   #show(view) {
@@ -292,14 +293,9 @@ export class CanvasEditor {
     return linkedSettings(this.node).includes("placements");
   }
 
-  #hasOrder(name) {
-    const values = this.node.widgets?.find((widget) => widget.name === "order")?.options?.values;
-    return Array.isArray(values) && values.includes(name);
-  }
-
   /** The cells of an order that only the server knows. */
   #cellsOfServer() {
-    const isKnownHere = this.#text || this.#settings.order !== "fitted";
+    const isKnownHere = this.#settings.placements || this.#settings.order !== "fitted";
     const cells = isKnownHere ? [] : (this.#result()?.report.subjects.map(({ cell }) => cell) ?? []);
     return cells.length && cells.every(Boolean) ? cells : null;
   }

@@ -62,6 +62,8 @@ export const ENGLISH = {
   "kept": "The old placements stay: {reason}.",
   "byServer": "The layout '{order}' is chosen by the server: it is shown after the next run.",
   "linked": "The placements come over a link, so they cannot be changed here.",
+  "promoted": "The placements were promoted to the subgraph, whose node cannot show this editor: un-promote them to change them here.",
+  "unknownSettings": "Not known before a run, since it comes over a link: {names}.",
   "covered": "More than half of {names} is covered.",
   "beforeCut": "Before cut-outs: run the graph to see the pictures cut out.",
   "runFirst": "Run the graph to see numbers and findings.",

@@ -3,10 +3,13 @@
  * the borders of subgraphs. Works on the graph's own objects and needs no page.
  */
 
+import { getLink, hostOf, isFromBorder } from "../common/graph.js";
 import { say } from "./words.js";
 
 const LOADER = "MagrefLoadReferences";
 const CUTTER = "MagrefAutoMaskSubject";
+/** PrimitiveInt and its like, and PrimitiveNode, which lives in the page alone. */
+const PRIMITIVE = /^Primitive/;
 const NEVER = 2;
 const BYPASS = 4;
 const MOST_STEPS = 200;
@@ -57,9 +60,8 @@ function settingsOf(node) {
 /** What the loader's list and sockets say. */
 function readLoader(loader) {
   const unknown = (note) => ({ entries: null, files: null, note });
-  if (loader.inputs?.find(({ name }) => name === "references")?.link != null)
-    return unknown(say("linkedList"));
-  const text = widgetValue(loader, "references") ?? "";
+  const text = isLinked(loader, "references") ? knownValue(loader, "references") : (widgetValue(loader, "references") ?? "");
+  if (typeof text !== "string") return unknown(say("linkedList"));
   let items;
   try {
     items = readList(text);
@@ -138,7 +140,42 @@ export function widgetValue(node, name) {
  * @param {string} name
  */
 export function isLinked(node, name) {
-  return node.inputs?.find((input) => input.name === name)?.link != null;
+  return inputOf(node, name)?.link != null;
+}
+
+/** An input by its name. */
+export function inputOf(node, name) {
+  return node.inputs?.find((input) => input.name === name);
+}
+
+/**
+ * The value that reaches an input, as far as the page can know it: that of its widget, of the widget to which it was
+ * promoted, or of a primitive node.
+ * @param {Object} node
+ * @param {string} name - of the input.
+ * @returns {*} undefined where another node makes it.
+ */
+export function knownValue(node, name) {
+  let at = node;
+  let input = inputOf(node, name);
+  if (input?.link == null) return widgetValue(node, name);
+  for (let step = 0; step < MOST_STEPS; step++) {
+    const link = getLink(at.graph, input.link);
+    if (!link) return undefined;
+    if (!isFromBorder(link)) return primitiveValue(at, input, link);
+    at = hostOf(at.graph);
+    input = at?.inputs?.[link.origin_slot];
+    if (!input) return undefined;
+    if (input.link == null) return widgetValue(at, input.widget?.name ?? input.name);
+  }
+  return undefined;
+}
+
+/** The value of the primitive node that a link comes from. */
+function primitiveValue(node, input, link) {
+  const origin = node.graph.getNodeById(link.origin_id);
+  const source = origin && through(origin, link.origin_slot, input.type, MOST_STEPS, []);
+  return source && PRIMITIVE.test(typeOf(source.node)) ? source.node.widgets?.[0]?.value : undefined;
 }
 
 const typeOf = (node) => node.comfyClass ?? node.type;
@@ -164,7 +201,7 @@ function follow(node, slot, left, hosts) {
   const input = node.inputs?.[slot];
   const link = input?.link == null ? null : getLink(node.graph, input.link);
   if (!link || left <= 0) return null;
-  if (link.originIsIoNode || Number(link.origin_id) === -10) {
+  if (isFromBorder(link)) {
     const host = hosts.at(-1) ?? hostOf(node.graph);
     return host && follow(host, link.origin_slot, left - 1, hosts.slice(0, -1));
   }
@@ -189,16 +226,4 @@ function through(origin, slot, type, left, hosts) {
   if (virtual) return through(virtual.node, virtual.slot, type, left - 1, hosts);
   if (origin.isVirtualNode || origin.type === "Reroute") return follow(origin, slot, left - 1, hosts);
   return { node: origin, slot };
-}
-
-function getLink(graph, id) {
-  return graph?.getLink?.(id) ?? graph?.links?.get?.(id) ?? graph?.links?.[id] ?? null;
-}
-
-/** The first node that shows the given subgraph. */
-function hostOf(graph) {
-  const root = graph?.rootGraph;
-  if (!root || root === graph) return null;
-  const graphs = [root, ...(root.subgraphs?.values?.() ?? [])];
-  return graphs.flatMap(({ nodes }) => [...(nodes ?? [])]).find((node) => node.subgraph === graph) ?? null;
 }

@@ -53,6 +53,11 @@ export class Tabs {
     this.#buttons.get(next).focus();
   }
 
+  /** What the chosen view is called. */
+  get title() {
+    return this.#buttons.get(this.current).textContent;
+  }
+
   /** Mark the chosen view; those that no picture is known of cannot be chosen. */
   update(current, known) {
     this.current = current;

@@ -1,5 +1,6 @@
 /** What the server says of the canvas before anything is paid for. */
 
+import { viewPath } from "./pictures.js";
 import { say } from "./words.js";
 
 const PAUSE = 200;
@@ -70,10 +71,10 @@ export class PreviewClient {
 /**
  * The result of a run from the node's outputs.
  * @param {Object} output - what the host hands to `onExecuted`.
- * @param {(file: {filename: string, subfolder: string, type: string}) => string} address - of a file.
+ * @param {{apiURL: (path: string) => string}} api - the host's.
  * @returns {{report: Object, views: Object<string, string>, references: Object[]}|null} null for an older node.
  */
-export function resultOfRun(output, address) {
+export function resultOfRun(output, api) {
   const [report] = output?.magref_report ?? [];
   if (!report) return null;
   let read;
@@ -82,7 +83,7 @@ export function resultOfRun(output, address) {
   } catch {
     return null;
   }
-  const views = Object.fromEntries((output.magref_views ?? []).map((view) => [view.kind, address(view)]));
+  const views = Object.fromEntries((output.magref_views ?? []).map(({ kind, ...file }) => [kind, api.apiURL(viewPath(file))]));
   return { report: read, views, references: output.magref_references ?? [] };
 }
 

@@ -2,6 +2,8 @@
 
 import { app } from "../../../../scripts/app.js";
 import { api } from "../../../../scripts/api.js";
+import { allNodes } from "../common/graph.js";
+import { outputOf, Runs } from "../common/runs.js";
 import { loadWords } from "../common/words.js";
 import { CanvasEditor } from "./editor.js";
 import { addStyle } from "./style.js";
@@ -13,6 +15,17 @@ const MIN_WIDTH = 500;
 const MIN_HEIGHT = 580;
 
 const editors = new WeakMap();
+const runs = new Runs();
+
+/** Show again what was shown before the nodes were made anew. */
+function recallRuns() {
+  for (const node of allNodes(app.graph)) {
+    const editor = editors.get(node)?.editor;
+    const output = editor && outputOf(app.nodeOutputs, node);
+    const known = runs.recall(output);
+    if (known) editor.recall(output, known);
+  }
+}
 
 function makeWidget(node, name) {
   addStyle();
@@ -33,7 +46,8 @@ function makeWidget(node, name) {
   };
   node.onExecuted = function (output, ...others) {
     onExecuted?.call(this, output, ...others);
-    editor.ran(output);
+    const known = editor.ran(output);
+    if (known) runs.note(output, known);
   };
   node.onRemoved = function (...given) {
     onRemoved?.apply(this, given);
@@ -48,6 +62,8 @@ app.registerExtension({
     translate(await loadWords(api, app.extensionManager?.setting?.get("Comfy.Locale") ?? "en", "editor"));
   },
   getCustomWidgets: () => ({ [TYPE]: makeWidget }),
+  afterConfigureGraph: recallRuns,
+  onNodeOutputsUpdated: recallRuns,
   nodeCreated(node) {
     const made = node.comfyClass === NODE && editors.get(node);
     if (!made) return;

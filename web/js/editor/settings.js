@@ -1,6 +1,6 @@
 /** The canvas node's own widgets, read and written. */
 
-import { isLinked, widgetValue } from "./graph.js";
+import { isLinked, knownValue, widgetValue } from "./graph.js";
 
 /** What undo and redo of the editor bring back. */
 const UNDONE = ["placements", "order", "layout_seed", "background"];
@@ -20,19 +20,20 @@ const MOST_SEED = 0xffffffff;
  */
 
 /**
- * What the node is set to; a value that comes over a link is not known, its widget's is taken.
+ * What the node is set to; where a value that comes over a link is not known, its widget's is taken.
  * @param {Object} node
  * @returns {Settings}
  */
 export function readSettings(node) {
+  const read = (name) => knownValue(node, name) ?? widgetValue(node, name);
   return {
-    width: whole(widgetValue(node, "width"), 832),
-    height: whole(widgetValue(node, "height"), 480),
-    order: String(widgetValue(node, "order") ?? "official"),
-    layout_seed: whole(widgetValue(node, "layout_seed"), 0),
-    mask_shape: String(widgetValue(node, "mask_shape") ?? "rectangle"),
-    background: String(widgetValue(node, "background") ?? "#ffffff"),
-    placements: String(widgetValue(node, "placements") ?? ""),
+    width: whole(read("width"), 832),
+    height: whole(read("height"), 480),
+    order: String(read("order") ?? "official"),
+    layout_seed: whole(read("layout_seed"), 0),
+    mask_shape: String(read("mask_shape") ?? "rectangle"),
+    background: String(read("background") ?? "#ffffff"),
+    placements: String(read("placements") ?? ""),
   };
 }
 
@@ -42,12 +43,21 @@ function whole(value, otherwise) {
 }
 
 /**
- * Names of the settings that come over links, so that the page cannot know them.
+ * Names of the settings that come over links, so that they cannot be changed here.
  * @param {Object} node
  * @returns {string[]}
  */
 export function linkedSettings(node) {
   return Object.keys(readSettings(node)).filter((name) => isLinked(node, name));
+}
+
+/**
+ * Names of those of them that the page cannot know.
+ * @param {Object} node
+ * @returns {string[]}
+ */
+export function unknownSettings(node) {
+  return linkedSettings(node).filter((name) => knownValue(node, name) === undefined);
 }
 
 /** The colour if it is one, else white. */
@@ -58,6 +68,12 @@ export function soundColour(text) {
 /** The seed after this one. */
 export function nextSeed(seed) {
   return seed >= MOST_SEED ? 0 : seed + 1;
+}
+
+/** Whether the node knows an order. */
+export function hasOrder(node, name) {
+  const values = node.widgets?.find((widget) => widget.name === "order")?.options?.values;
+  return Array.isArray(values) && values.includes(name);
 }
 
 /**

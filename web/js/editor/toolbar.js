@@ -62,18 +62,20 @@ export class Toolbar {
   /**
    * Show what can be done.
    * @param {{canUndo: boolean, canRedo: boolean, hasPictures: boolean, isSelected: boolean, isLocked: boolean,
-   *   snap: boolean, mask: boolean, colour: string, hasArrange: boolean}} state
+   *   snap: boolean, mask: boolean, colour: string, hasArrange: boolean, linked: string[]}} state - linked: names of
+   *   the settings that come over links, so that a button cannot set them.
    */
   update(state) {
     const isOff = { undo: !state.canUndo, redo: !state.canRedo, snap: false, mask: false };
     for (const [action, needsOne] of GROUPS.flat())
       isOff[action] ??= !state.hasPictures || (needsOne && !state.isSelected);
     for (const name of ["official", "shuffle"]) isOff[name] = false;
-    isOff.arrange = !state.hasArrange;
+    isOff.arrange = !state.hasArrange || state.linked.includes("order");
+    isOff.shuffle = state.linked.includes("order") || state.linked.includes("layout_seed");
     for (const [action, button] of this.#buttons)
       button.disabled = isOff[action] || (state.isLocked && action !== "snap" && action !== "mask");
     for (const name of ["snap", "mask"]) this.#buttons.get(name).setAttribute("aria-pressed", String(state[name]));
     if (this.colour.value !== state.colour) this.colour.value = state.colour;
-    this.colour.disabled = state.isLocked;
+    this.colour.disabled = state.isLocked || state.linked.includes("background");
   }
 }

@@ -30,6 +30,7 @@ export const ENGLISH = {
   "socketWaiting": "The picture at {socket} is shown once the node has run.",
   "socketEmpty": "{name} names {socket}, but nothing is connected there: connect a picture, or remove the card.",
   "linked": "The list comes over a link and cannot be changed here.",
+  "promoted": "The list was promoted to the subgraph, whose node cannot show it: un-promote it to change it here.",
   "missing": "{file} is not in ComfyUI's input folder: put it back there, or choose another picture.",
   "examples": "{files}: example pictures of this pack, which are not in ComfyUI's input folder yet.",
   "takeExamples": "Put them there",

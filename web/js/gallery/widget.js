@@ -2,6 +2,7 @@
 
 import { element } from "../common/dom.js";
 import { keepFromGraph } from "../common/keys.js";
+import { Bar } from "./bar.js";
 import { button, makeCard } from "./card.js";
 import { letCardsBeDragged } from "./drag.js";
 import * as list from "./entries.js";
@@ -17,8 +18,8 @@ const MOVES = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 };
  * @typedef {Object} GalleryHost - what the gallery needs of the page.
  * @property {Object} api - ComfyUI's.
  * @property {function(string, Object=): string} say - the word list.
- * @property {function(): string[]} sockets - the connected ones, such as "image_1".
- * @property {function(): boolean} isLinked - whether the value comes over a link.
+ * @property {function(): Map<string, string>} sources - connected socket, such as "image_1" -> what feeds it.
+ * @property {function(): "linked"|"promoted"|null} feed - how the value comes, if not from the gallery.
  * @property {function(): number} limit - bytes that the server takes at once.
  * @property {function(function(): void): void} transaction - runs a change that can be undone.
  * @property {function(number): void} onGrow - told how many cards there are after the user added one.
@@ -52,7 +53,7 @@ export class Gallery {
     this.list = element("ul", { class: "magref-list", "aria-label": this.say("list") });
     this.list.setAttribute("data-capture-wheel", "true");
     this.notices = element("div", { class: "magref-notices", role: "status" });
-    this.bar = this.buildBar();
+    this.bar = new Bar(this.say, { add: () => this.choose(null), turn: () => this.turn() });
     this.box = element("textarea", { class: "magref-text", spellcheck: "false", "aria-label": this.say("textLabel") });
     this.box.setAttribute("data-capture-wheel", "true");
     this.box.addEventListener("change", () => this.takeText());
@@ -63,7 +64,7 @@ export class Gallery {
       this.add(files, this.chooserTarget);
     });
     this.element = element("div", { class: "magref-gallery", dataset: { testid: "magref-gallery" } });
-    this.element.append(this.bar, this.notices, this.list, this.box, this.chooser);
+    this.element.append(this.bar.element, this.notices, this.list, this.box, this.chooser);
     this.element.addEventListener("keydown", (event) => this.onKey(event));
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"])
       this.element.addEventListener(kind, (event) => this.onDrag(event));
@@ -85,9 +86,14 @@ export class Gallery {
     this.render();
   }
 
+  /** Whether the value does not come from here. */
+  get isLinked() {
+    return this.host.feed() !== null;
+  }
+
   /** The subjects as the server will see them. */
   get rows() {
-    return list.withSockets(list.parseEntries(this.text).entries, this.host.sockets());
+    return list.withSockets(list.parseEntries(this.text).entries, [...this.host.sources().keys()]);
   }
 
   /** Tell that nothing can be added to a value that cannot be read, for that would replace it. @private */
@@ -100,9 +106,18 @@ export class Gallery {
   /**
    * Show the pictures of the last run.
    * @param {Object[]} items - `magref_references` of the node's output.
+   * @returns {Map<string, Object>} for `showPictures`.
    */
   showRun(items) {
-    this.shown = new Map(items.filter((item) => item.image).map((item) => [item.image, item]));
+    const sources = this.host.sources();
+    const linked = items.filter((item) => sources.has(item.image));
+    this.showPictures(new Map(linked.map((item) => [sources.get(item.image), item])));
+    return this.shown;
+  }
+
+  /** Show the pictures of outputs; one that is connected elsewhere takes its picture along. */
+  showPictures(shown) {
+    this.shown = shown;
     this.render();
   }
 
@@ -112,8 +127,9 @@ export class Gallery {
     const focus = active?.dataset.focus;
     const scroll = this.list.scrollTop;
     const { problem } = list.parseEntries(this.text);
-    const isLinked = this.host.isLinked();
-    this.renderBar(Boolean(problem), isLinked);
+    const isLinked = this.isLinked;
+    const held = list.countPictures(this.rows);
+    this.bar.update({ isBroken: Boolean(problem), isLinked, isText: this.isText, held, most: list.MAX_PICTURES });
     this.renderNotices(problem, isLinked);
     const isText = (this.isText || Boolean(problem)) && !isLinked;
     this.box.hidden = !isText;
@@ -134,30 +150,11 @@ export class Gallery {
     for (const child of old.slice(made.length)) child.remove();
   }
 
-  /** @private */
-  buildBar() {
-    const { say } = this;
-    this.addButton = element("button", { type: "button", text: say("add"), dataset: { focus: "add" } });
-    this.addButton.addEventListener("click", () => this.choose(null));
-    this.textButton = element("button", { type: "button", dataset: { focus: "text" } });
-    this.textButton.addEventListener("click", () => {
-      this.isText = !this.isText;
-      this.sentences = [];
-      this.render();
-    });
-    this.count = element("span", { class: "magref-note" });
-    const gap = element("span", { class: "magref-gap" });
-    return element("div", { class: "magref-bar" }, this.addButton, gap, this.count, this.textButton);
-  }
-
-  /** @private */
-  renderBar(isBroken, isLinked) {
-    this.bar.hidden = isLinked;
-    this.addButton.textContent = this.say("add");
-    this.addButton.disabled = isBroken;
-    this.textButton.textContent = this.say(this.isText || isBroken ? "asCards" : "asText");
-    this.textButton.disabled = isBroken;
-    this.count.textContent = `${list.countPictures(this.rows)} / ${list.MAX_PICTURES}`;
+  /** Show the text instead of the cards, or the cards again. @private */
+  turn() {
+    this.isText = !this.isText;
+    this.sentences = [];
+    this.render();
   }
 
   /** @private */
@@ -171,7 +168,7 @@ export class Gallery {
       return element("p", {}, element("span", { text: sentence }), dismiss);
     });
     if (this.examples.size && !isLinked) found.push(this.exampleNotice());
-    if (isLinked) found.push(element("p", { text: say("linked") }));
+    if (isLinked) found.push(element("p", { text: say(this.host.feed()) }));
     else if (problem && !this.sentences.length)
       found.push(element("p", { text: `${say(problem.key, problem.values)} ${say("asGiven")}` }));
     this.notices.replaceChildren(...found);
@@ -203,7 +200,7 @@ export class Gallery {
   /** @private */
   cards(isLocked) {
     const { say } = this;
-    const sockets = this.host.sockets();
+    const sources = this.host.sources();
     const { rows } = this;
     const problems = list.problemsOf(rows);
     const url = (path) => this.host.api.apiURL(path);
@@ -211,12 +208,12 @@ export class Gallery {
     const isThere = (address) => this.isThere(address);
     const onMissing = (file) => this.onMissing(file);
     const made = rows.map((entry, index) => {
-      const isConnected = sockets.includes(entry.image);
+      const isConnected = sources.has(entry.image);
       const isEmpty = entry.image !== undefined && !isConnected && !entry.off;
       const values = { name: entry.name, socket: entry.image };
       const problem = isEmpty ? { key: "socketEmpty", values } : problems[index];
       const sentence = problem ? say(problem.key, problem.values) : "";
-      const shown = this.shown.get(entry.image);
+      const shown = this.shown.get(sources.get(entry.image));
       const context = { say, url, isThere, onMissing, count: rows.length, shown, isConnected, isLocked };
       const look = JSON.stringify([{ ...entry, name: "" }, context]);
       const old = this.list.children[index];
@@ -377,7 +374,7 @@ export class Gallery {
   /** @private */
   removeByKey(index) {
     const entry = this.rows[index];
-    if (!entry || this.host.isLinked() || this.host.sockets().includes(entry.image)) return;
+    if (!entry || this.isLinked || this.host.sources().has(entry.image)) return;
     this.remove(index);
   }
 
@@ -388,6 +385,6 @@ export class Gallery {
     event.stopPropagation();
     const isOver = event.type === "dragover" || event.type === "dragenter";
     this.element.classList.toggle("magref-over", isOver);
-    if (event.type === "drop" && !this.host.isLinked()) this.add([...event.dataTransfer.files]);
+    if (event.type === "drop" && !this.isLinked) this.add([...event.dataTransfer.files]);
   }
 }

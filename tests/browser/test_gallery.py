@@ -118,6 +118,31 @@ def test_cards_are_ordered_by_dragging(page):
     assert files_of(seen.value(page, node_id)) == ["cat.png", "coffee.png", "astronaut.png"]
 
 
+def test_the_list_scrolls_to_a_card_dragged_to_its_end(page):
+    entries = [{"file": "cat.png", "name": f"n{number}"} for number in range(8)]
+    seen.add_node(page, json.dumps(entries))
+    start = seen.cards(page).first.locator(".magref-main").bounding_box()
+    shown = seen.gallery(page).locator(".magref-list").bounding_box()
+    page.mouse.move(start["x"] + 20, start["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(start["x"] + 20, shown["y"] + shown["height"] - 20)
+    page.mouse.move(start["x"] + 20, shown["y"] + shown["height"] - 4)
+    page.wait_for_function(
+        """() => { const l = document.querySelector('.magref-list')
+            return l.scrollTop > 0 && l.scrollTop + l.clientHeight >= l.scrollHeight - 1 }"""
+    )
+    page.mouse.up()
+    assert seen.names(page) == [f"n{number}" for number in (1, 2, 3, 4, 5, 6, 7, 0)]
+
+
+def test_removing_a_photo_by_the_keyboard_leaves_the_focus_on_its_card(page):
+    node_id = seen.add_node(page, json.dumps([{"file": "cat.png", "photos": ["coffee.png"]}]))
+    seen.cards(page).first.get_by_role("button", name="Remove photo 2").focus()
+    page.keyboard.press("Enter")
+    assert seen.value(page, node_id) == [{"file": "cat.png", "name": "cat", "kind": "object"}]
+    assert page.evaluate("() => document.activeElement.dataset.index") == "0"
+
+
 def test_everything_can_be_done_by_the_keyboard(page):
     node_id = seen.add_node(page, THREE)
     seen.cards(page).first.focus()

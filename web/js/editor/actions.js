@@ -32,7 +32,9 @@ const boxes = {
 
 const one = {
   fit: (box, picture, cell, canvas) => fit(box, picture, cell, canvas),
-  fill: (box, picture, cell, canvas) => fill(box, picture, cell, canvas),
+  // A background is meant to lie behind all others.
+  fill: (box, picture, cell, canvas) =>
+    fill(box, picture, picture.kind === "background" ? { x: 0, y: 0, ...canvas } : cell, canvas),
   centre: (box, picture, cell, canvas) => centre(box, cell, canvas),
 };
 
@@ -53,6 +55,8 @@ export function act(action, situation) {
   const picture = pictures.get(selected);
   if (!box || !picture) return null;
   const cell = cellUnder(box, cellsFor(pictures.size, settings));
-  const changed = one[action](box, picture, cell, settings);
-  return { placements: toText(placements.map((other) => (other === box ? changed : other))) };
+  const canvas = { width: settings.width, height: settings.height };
+  const changed = placements.map((other) => (other === box ? one[action](box, picture, cell, canvas) : other));
+  const isBehind = action === "fill" && picture.kind === "background";
+  return { placements: toText(isBehind ? restack(changed, selected, -placements.length) : changed) };
 }

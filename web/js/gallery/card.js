@@ -58,6 +58,7 @@ export function makeCard(entry, index, context) {
     if (name.dataset.kept !== now.name) {
       name.dataset.kept = now.name;
       name.value = now.name;
+      name.title = `${now.name}: ${say("name")}`;
       name.setAttribute("aria-invalid", "false");
     }
     if (name.getAttribute("aria-invalid") !== "true") problem.textContent = sentence || (problem.dataset.picture ?? "");

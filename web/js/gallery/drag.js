@@ -1,6 +1,9 @@
 /** Reorder cards by dragging them by their picture. */
 
 const START = 5;
+/** Where the list begins to scroll: this near to its ends; and how far at once. In pixels. */
+const EDGE = 24;
+const STEP = 8;
 
 /**
  * Let the cards of a list be dragged; works with mouse, pen and finger.
@@ -20,20 +23,38 @@ function follow(list, card, start, onMove) {
   const stop = new AbortController();
   const { signal } = stop;
   let target = null;
+  let y = start.clientY;
+  let frame = 0;
   const clear = () => list.querySelectorAll(".magref-before, .magref-after").forEach(unmark);
   const end = () => {
     stop.abort();
+    cancelAnimationFrame(frame);
     clear();
     card.classList.remove("magref-dragged");
+  };
+  const aim = () => {
+    clear();
+    target = placeAt(list, y);
+    mark(list, target);
+  };
+  const scroll = () => {
+    if (!card.isConnected) return end();
+    const area = list.getBoundingClientRect();
+    const way = y < area.top + EDGE ? -STEP : y > area.bottom - EDGE ? STEP : 0;
+    if (way) {
+      list.scrollTop += way;
+      aim();
+    }
+    frame = requestAnimationFrame(scroll);
   };
   const drag = (event) => {
     const isFar = Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) > START;
     if (target === null && !isFar) return;
     event.preventDefault();
     card.classList.add("magref-dragged");
-    clear();
-    target = placeAt(list, event.clientY);
-    mark(list, target);
+    y = event.clientY;
+    if (target === null) frame = requestAnimationFrame(scroll);
+    aim();
   };
   const drop = () => {
     end();

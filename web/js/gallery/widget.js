@@ -137,7 +137,9 @@ export class Gallery {
     if (isText && this.box !== active) this.box.value = this.text;
     this.lay(isText ? [] : this.cards(isLinked));
     this.list.scrollTop = scroll;
-    if (focus && !active.isConnected) this.focusOn(focus);
+    // What is gone hands the focus to its card, else to the first button, so that the keyboard can go on.
+    const heirs = focus && !active.isConnected ? [focus, focus.split(":")[0], "add"] : [];
+    heirs.some((key) => this.focusOn(key));
   }
 
   /** Put the cards into the list; those that stay are not touched. @private */

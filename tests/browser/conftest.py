@@ -16,6 +16,9 @@ from scripts.workflow_specs import WORKFLOWS
 COMPLAINTS = (PACK_NAME, "zod schema", "Error loading workflow")
 """What a message on the page's console must not name; the host has a noise of its own there."""
 
+TIMEOUT = 60_000
+"""Milliseconds for one step: on a busy machine a click or a page has taken more than 20 seconds."""
+
 
 @pytest.fixture(scope="package", autouse=True)
 def released_names(server: Server) -> Iterator[None]:
@@ -44,7 +47,7 @@ def open_page(request: pytest.FixtureRequest, chromium: Browser, server: Server)
     """A page with an empty graph."""
     context = chromium.new_context(viewport={"width": 1600, "height": 1000}, locale="en-US")
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(TIMEOUT)
     graph_page.open_graph(page, server.url, nodes2=request.param == "nodes2")
     yield page
     context.close()

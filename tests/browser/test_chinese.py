@@ -8,6 +8,7 @@ import pytest
 
 from scripts import ROOT, graph_page
 from tests.browser import editor_page as editing
+from tests.browser.conftest import TIMEOUT
 
 NODES = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
 WORDS = json.loads((ROOT / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))["magref"]
@@ -22,7 +23,7 @@ def chinese(page, server):
     """A page of its own in Chinese, drawn in the same way as the shared one."""
     context = page.context.browser.new_context(viewport={"width": 1600, "height": 1000}, locale="zh-CN")
     other = context.new_page()
-    other.set_default_timeout(20_000)
+    other.set_default_timeout(TIMEOUT)
     is_nodes2 = page.evaluate("() => Boolean(LiteGraph.vueNodesMode)")
     graph_page.open_graph(other, server.url, nodes2=is_nodes2, language="zh")
     yield other

@@ -17,7 +17,7 @@ const CSS = `
 .magref-editor-group, .magref-editor-tabs { display: flex; flex-wrap: wrap; gap: 3px; }
 .magref-editor input.magref-editor-colour { width: 34px; height: 23px; padding: 2px; box-sizing: border-box; }
 .magref-editor-stand { position: relative; flex: 1 1 220px; min-height: 120px; display: grid; place-items: center;
-  margin: 2px 0; container-type: size; }
+  margin: 2px 0; container-type: size; overflow: clip; overflow-clip-margin: 8px; }
 .magref-editor-stage { position: relative; width: min(100cqw, calc(100cqh * var(--magref-ratio)));
   aspect-ratio: var(--magref-ratio); touch-action: none; user-select: none;
   box-shadow: 0 0 0 1px var(--border-color, #4e4e4e); }

@@ -52,7 +52,8 @@ def test_the_overlay_of_a_box_beyond_all_measure_is_drawn(page):
     assert editing.layer(page, ".magref-editor-mask")[..., 3].min() == 255
     editing.wait_for_status(page, "The box of 'woman' spans x -5 to 99999995")
     stand = editor.locator(".magref-editor-stand")
-    assert stand.evaluate("stand => getComputedStyle(stand).overflow") == "clip"  # its outline stays on the node
+    # The outline stays on the node.
+    assert stand.evaluate("stand => getComputedStyle(stand).overflow") == "clip"
 
 
 def test_nonsense_typed_over_boxes_is_refused_and_they_stay(page):

@@ -119,7 +119,7 @@ class AutoMaskSubject(io.ComfyNode):
             comfy.model_management.throw_exception_if_processing_interrupted()
             if reference.name in chosen:
                 reference, found = cut_out(reference, segmenter, cleanup=cleanup)
-                warnings += found
+                warnings += found or _stays_whole(reference)
             result.append(reference)
             bar.update(1)
         kept = [r.name for r in references if r.name in chosen and r.alpha is not None]
@@ -274,6 +274,16 @@ def _segmenter(choice: Choice, mask, wanted: list[Reference]):
             )
         return GivenMask(mask=host.flat_mask(mask)), []
     return segmenter_for(choice, wanted)
+
+
+def _stays_whole(reference: Reference) -> tuple[str, ...]:
+    """A warning for a background that was named and yet was not cut out."""
+    if reference.kind != "background" or reference.alpha is not None:
+        return ()
+    return (
+        f"'{reference.name}' is a background, so it stays whole: make it an object to have it cut out, or "
+        "connect a mask",
+    )
 
 
 def _overview(references: list[Reference]):

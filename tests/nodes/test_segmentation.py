@@ -68,6 +68,13 @@ def test_a_background_and_those_not_named_pass_unchanged():
     assert cut([place]).args[0][0] is place
 
 
+@pytest.mark.parametrize(("subjects", "said"), [("room", True), ("", False)])
+def test_a_background_that_is_named_stays_whole_and_that_is_said(caplog, subjects, said):
+    place, _ = disc("room", "background")
+    assert cut([place], "grabcut", subjects=subjects).args[0][0] is place
+    assert ("'room' is a background, so it stays whole: make it an object" in caplog.text) == said
+
+
 def test_a_mask_is_taken_for_the_subject_that_is_named():
     reference, inside = disc()
     other, _ = disc("other")

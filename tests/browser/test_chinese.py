@@ -40,7 +40,9 @@ def test_nodes_gallery_and_editor_speak_chinese(chinese):
     labels = dict(chinese.evaluate(LABELS, editing.CANVAS_ID))
     assert labels["width"] == NODES["MagrefBuildMaskedCanvas"]["inputs"]["width"]["name"]
     assert editor.locator("[data-action=undo]").inner_text() == WORDS["editor"]["undo"]
-    editor.locator(".magref-editor-numbers").get_by_text(WORDS["editor"]["tokens"]).wait_for()  # once measured
+    editor.locator(".magref-editor-numbers").get_by_text(
+        WORDS["editor"]["tokens"]
+    ).wait_for()  # once measured
     graph_page.look_at(chinese, graph_page.node_area(chinese, editing.LOADER_ID))
     gallery = chinese.get_by_test_id("magref-gallery").filter(visible=True)
     gallery.get_by_role("button", name=WORDS["gallery"]["add"]).wait_for()

@@ -1,6 +1,6 @@
 from pytest import approx
 
-from scripts import graph_page
+from scripts import graph_hands, graph_page
 from tests.browser.layout import RED_NODES, open_template, outside, overlaps
 
 SIZES = {"width": 128, "height": 80, "length": 9, "steps": 2}
@@ -9,15 +9,6 @@ SHRINK = """sizes => {
     for (const node of app.graph.nodes) for (const widget of node.widgets ?? [])
         if (widget.name in sizes) { widget.value = sizes[widget.name]; widget.callback?.(widget.value) }
 }"""
-
-LISTEN = """kinds => {
-    window.ended = null
-    for (const kind of kinds)
-        app.api.addEventListener(kind, event => { window.ended = [kind, event.detail] }, {once: true})
-}"""
-
-ENDED = """() => window.ended
-    ?? (Object.keys(app.lastNodeErrors ?? {}).length ? ['refused', app.lastNodeErrors] : null)"""
 
 PLAYED = """async () => {
     const video = document.querySelector('video')
@@ -30,9 +21,7 @@ PLAYED = """async () => {
 def test_the_run_button_gives_a_video_that_plays(page):
     open_template(page, "magref_multi_subject")
     page.evaluate(SHRINK, SIZES)
-    page.evaluate(LISTEN, graph_page.ENDS)
-    page.get_by_test_id("queue-button").click()
-    kind, report = page.wait_for_function(ENDED, timeout=120_000).json_value()
+    kind, report = graph_hands.press_run(page)
     assert kind == "execution_success", report
     page.wait_for_function("() => document.querySelector('video')?.readyState >= 2", timeout=60_000)
     frames = SIZES["length"] - 4

@@ -163,8 +163,8 @@ def choose(page: Page, node_id: str, name: str, value: str) -> None:
     graph_page.settle(page)
 
 
-def enter_number(page: Page, node_id: str, name: str, value: float) -> None:
-    """Click a number, and type another."""
+def enter(page: Page, node_id: str, name: str, value: str | float) -> None:
+    """Click a number or a short text, and type another."""
     page.mouse.click(*widget(page, node_id, name))
     if not page.evaluate(IS_NODES2):
         page.locator(".graphdialog input").wait_for()

@@ -119,7 +119,7 @@ def write_prompt(page: Page, ids: dict[str, str], text: str) -> None:
 def enter_numbers(page: Page, ids: dict[str, str], numbers: dict[tuple[str, str], float]) -> None:
     """Numbers by (key of the node, widget)."""
     for (key, name), value in numbers.items():
-        hands.enter_number(page, ids[key], name, value)
+        hands.enter(page, ids[key], name, value)
 
 
 def seen_gallery(page: Page) -> Locator:

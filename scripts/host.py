@@ -1,7 +1,8 @@
 """ComfyUI 0.30 for demo, tests and benchmarks: fetched once into a cache folder, or the one you have.
 
 python scripts/host.py [install]   fetch what is missing (about 7 GB, a few minutes the first time)
-python scripts/host.py start       start a server with this pack and wait for Ctrl-C
+python scripts/host.py start       start a server with this pack and wait for Ctrl-C; its models, input and
+                                   output stay in out/comfyui, or in the folder that --base names
 python scripts/host.py path        print where ComfyUI and its Python are
 
 MAGREF_HOST_DIR   the cache folder
@@ -23,9 +24,12 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scripts import host_existing, host_install
+from scripts import ROOT, host_existing, host_install
 from scripts.folder_lock import folder_lock
 from scripts.host_install import HostError
+
+SERVED = ROOT / "out" / "comfyui"
+"""Where `start` keeps models, input and output."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,12 +116,21 @@ def end_cleanly_on_terminate() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
-def start() -> None:
-    """Serve this pack until Ctrl-C."""
+def start(base: Path, *, cpu: bool) -> None:
+    """Serve this pack until Ctrl-C.
+
+    Args:
+        base: folder of the server's models, input and output; it stays.
+        cpu: keep off the GPU.
+    """
     from scripts.host_server import Server
 
-    with Server(install()) as server:
-        print(f"ComfyUI with this pack: {server.url} (Ctrl-C stops it)", flush=True)
+    def say_waiting() -> None:
+        print(f"another server uses {base}; waiting for its end, or name another folder with --base", flush=True)
+
+    with folder_lock(base, on_wait=say_waiting), Server(install(), base=base, cpu=cpu) as server:
+        print(f"ComfyUI with this pack: {server.url} (Ctrl-C stops it)")
+        print(f"models, input and output: {base}", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -130,10 +143,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", nargs="?", default="install", choices=("install", "start", "path"))
-    command = parser.parse_args().command
+    parser.add_argument("--base", type=Path, default=SERVED, metavar="FOLDER", help="for start: see above")
+    parser.add_argument("--gpu", action="store_true", help="for start: use the GPU")
+    arguments = parser.parse_args()
+    command = arguments.command
     end_cleanly_on_terminate()
     if command == "start":
-        start()
+        start(arguments.base.expanduser().resolve(), cpu=not arguments.gpu)
         return
     host = install() if command == "install" else find()
     if host is None:

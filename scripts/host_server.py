@@ -127,7 +127,8 @@ class Server:
     def link(self, target: Path, link: Path) -> None:
         """Link a folder and remember to unlink it."""
         link.parent.mkdir(parents=True, exist_ok=True)
-        link_folder(target.resolve(), link)
+        if not is_link_to(link, target):  # a server that was killed leaves its links
+            link_folder(target.resolve(), link)
         self.links.append(link)
 
     def wait_until_ready(self, timeout: float) -> None:
@@ -223,6 +224,11 @@ def link_folder(target: Path, link: Path) -> None:
         subprocess.run(command, capture_output=True, check=True)
     else:
         link.symlink_to(target, target_is_directory=True)
+
+
+def is_link_to(link: Path, target: Path) -> bool:
+    """Whether `link` is another name of the folder `target`."""
+    return link.exists() and link.resolve() == target.resolve() and link.absolute() != target.absolute()
 
 
 def unlink_folder(link: Path) -> None:

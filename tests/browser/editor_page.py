@@ -36,6 +36,12 @@ IN_PLACE = f"""() => {{
     return shown.length === 1 && shown[0] === widget.element && widget.element.offsetParent
 }}"""
 
+LEVELS = 2.5
+"""Mean difference of levels (0 to 255) that two ways of resampling may make; 0.5 to 1.7 are measured."""
+FEW = 0.005
+"""Share of the levels that may differ by more than `MUCH`: sharp edges."""
+MUCH = 25
+
 LAYER = "selector => document.querySelector(selector).toDataURL('image/png')"
 
 
@@ -170,6 +176,16 @@ def composed(page: Page, url: str, node_id: str = CANVAS_ID) -> npt.NDArray[np.i
     with urllib.request.urlopen(f"{url}/view?{urlencode(image)}") as answer:
         picture = Image.open(io.BytesIO(answer.read())).convert("RGB")
     return np.asarray(picture).astype(np.int16)
+
+
+def check_equal(
+    drawn: npt.NDArray[np.int16], composed: npt.NDArray[np.int16], *, levels: float = LEVELS, few: float = FEW
+) -> None:
+    """Fail unless two canvases differ by no more than their ways of resampling."""
+    assert drawn.shape == composed.shape
+    difference = np.abs(drawn - composed)
+    assert difference.mean() < levels
+    assert (difference > MUCH).mean() < few
 
 
 def run(page: Page) -> None:

@@ -13,7 +13,6 @@ from scripts import graph_hands as hands
 from scripts import graph_page, hand_built
 from tests.browser import editor_page as editing
 from tests.browser.layout import RED_NODES
-from tests.browser.test_editor_pixels import check_equal
 
 PROMPT = "a robot on the left waves and a fox on the right jumps, on the beach"
 NUMBERS = {
@@ -26,8 +25,13 @@ NUMBERS = {
     ("decode", "fps"): 8,
     ("decode", "drop_frames"): 0,  # the video then begins with the canvas
 }
+LAST_WORDS = "video/made_by_hand"
 FOX, FOX_MOVED = (16, 32), (32, 20)
 """From where to where the fox is dragged, in pixels of the canvas."""
+
+TOLERANCE = {"levels": 5, "few": 0.05}
+"""On so small a canvas each pixel is near an edge: 3.1 and 0.028 are measured, and 12 and 0.13 where all lies one
+pixel beside."""
 
 SHOWS_CANVAS = 0.8
 """Correlation of the video's first frame with the canvas; the small VAE and h264 leave 0.9, others 0.2."""
@@ -36,7 +40,7 @@ NOTED = """count => app.graph.nodes.length === count
     && app.extensionManager.workflow.activeWorkflow.changeTracker.activeState.nodes.length === count"""
 RESTORED = "count => app.graph.nodes.length === count && !!document.querySelector('.magref-editor')"
 SAVED = """words => Object.keys(localStorage).some(key => key.startsWith('Comfy.Workflow.Draft.')
-    && words.every(word => localStorage.getItem(key).includes(word)))"""
+    && localStorage.getItem(key).includes(words))"""
 
 
 @pytest.fixture
@@ -105,18 +109,21 @@ def test_three_subjects_come_from_an_empty_canvas_into_the_video(page, server, b
     finished = graph_page.to_prompt(page)
     undo_and_redo_a_deletion(page, built["video"], finished)
     wait_for_editor(page)
-    check_equal(editing.drawn(page), moved)
+    editing.check_equal(editing.drawn(page), moved)
 
-    reload(page, finished)
-    check_equal(editing.drawn(page), moved)
+    hands.enter(page, built["video"], "filename_prefix", LAST_WORDS)
+    reload(page)
+    editing.check_equal(editing.drawn(page), moved)
 
     kind, report = hands.press_run(page)
     assert kind == "execution_success", report
     for node_id in (canvas, built["preview"]):
         picture_seen(page, node_id)
-        check_equal(moved, editing.composed(page, server.url, node_id))
+        composed = editing.composed(page, server.url, node_id)
+        editing.check_equal(moved, composed, **TOLERANCE)
+        with pytest.raises(AssertionError):
+            editing.check_equal(np.roll(moved, 1, axis=1), composed, **TOLERANCE)
     check_video(video_file(page, server.url, built["video"]), canvas, placed, moved, untouched)
-    check_equal(editing.drawn(page), moved)
     assert page.evaluate(RED_NODES) == []
 
 
@@ -126,17 +133,21 @@ def undo_and_redo_a_deletion(page, node_id, finished):
     page.mouse.click(x + 50, y - 14)
     page.keyboard.press("Delete")
     page.wait_for_function(NOTED, arg=len(finished) - 1)
-    for keys, count in (("Control+z", 0), ("Control+y", -1), ("Control+z", 0)):
-        page.mouse.click(*hand_built.EMPTY)  # the focus may stand in a field, which has an undo of its own
+    x, y = hand_built.EMPTY
+    for turn, (keys, count) in enumerate((("Control+z", 0), ("Control+y", -1), ("Control+z", 0))):
+        # The focus may stand in a field, which has an undo of its own; two clicks on one place open the search.
+        page.mouse.click(x, y - 60 * turn)
         page.keyboard.press(keys)
         page.wait_for_function(NOTED, arg=len(finished) + count)
         graph_page.settle(page)
     assert graph_page.to_prompt(page) == finished
 
 
-def reload(page, finished):
+def reload(page):
     """Load the page again; the graph must be as it was, with its pictures."""
-    page.wait_for_function(SAVED, arg=["placements", "puppet_fox.png", PROMPT])
+    page.mouse.click(hand_built.EMPTY[0], hand_built.EMPTY[1] + 60)
+    finished = graph_page.to_prompt(page)
+    page.wait_for_function(SAVED, arg=LAST_WORDS)
     page.reload(wait_until="domcontentloaded")
     page.wait_for_function(graph_page.READY)
     page.wait_for_function(RESTORED, arg=len(finished))

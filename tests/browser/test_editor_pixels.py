@@ -24,20 +24,6 @@ CASES = {
     "cut out": editing.graph(cut=True),
 }
 
-LEVELS = 2.5
-"""Mean difference of levels (0 to 255) that two ways of resampling may make; 0.5 to 1.7 are measured."""
-FEW = 0.005
-"""Share of the levels that may differ by more than `MUCH`: sharp edges."""
-MUCH = 25
-
-
-def check_equal(drawn, composed):
-    assert drawn.shape == composed.shape
-    difference = np.abs(drawn - composed)
-    assert difference.mean() < LEVELS
-    assert (difference > MUCH).mean() < FEW
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_the_editor_draws_what_the_server_composes(page, server, case):
     editing.open_editor(page, CASES[case], subjects=3)
@@ -45,7 +31,7 @@ def test_the_editor_draws_what_the_server_composes(page, server, case):
     page.wait_for_function("() => document.querySelector('[data-view=clip]:enabled')")
     composed = editing.composed(page, server.url)
     page.wait_for_timeout(400)  # the pictures of the run replace those of the files
-    check_equal(editing.drawn(page), composed)
+    editing.check_equal(editing.drawn(page), composed)
 
 
 def test_the_comparison_sees_a_picture_that_lies_four_pixels_beside(page, server):
@@ -53,14 +39,14 @@ def test_the_comparison_sees_a_picture_that_lies_four_pixels_beside(page, server
     editing.run(page)
     moved = np.roll(editing.drawn(page), 4, axis=1)
     with pytest.raises(AssertionError):
-        check_equal(moved, editing.composed(page, server.url))
+        editing.check_equal(moved, editing.composed(page, server.url))
 
 
 def test_before_a_run_the_same_is_drawn_from_the_files(page, server):
     editing.open_editor(page, CASES["transparent, over another and over a colour"], subjects=3)
     drawn = editing.drawn(page)
     editing.run(page)
-    check_equal(drawn, editing.composed(page, server.url))
+    editing.check_equal(drawn, editing.composed(page, server.url))
 
 
 def test_what_was_dragged_is_composed(page, server):
@@ -70,7 +56,7 @@ def test_what_was_dragged_is_composed(page, server):
     drawn = editing.drawn(page)
     editing.run(page)
     assert editing.value(page) != ""
-    check_equal(drawn, editing.composed(page, server.url))
+    editing.check_equal(drawn, editing.composed(page, server.url))
 
 
 @pytest.mark.parametrize("shape", ["rectangle", "cutout"])

@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from scripts import host
 from scripts.comfy_client import ComfyClient, UnreachableError
 from scripts.host import Host
 from scripts.host_install import HostError
-from scripts.host_server import Server
+from scripts.host_server import Server, link_folder
 
 ANSWERING = """
 import json, signal, sys
@@ -132,6 +133,39 @@ def test_a_given_base_folder_is_kept_without_our_links(make_server, tmp_path):
         (server.base / "output" / "result.txt").write_text("result")
     assert (tmp_path / "base" / "output" / "result.txt").exists()
     assert list((tmp_path / "base" / "custom_nodes").iterdir()) == []
+
+
+def test_a_link_that_a_killed_server_left_is_taken_over(make_server, tmp_path):
+    (tmp_path / "pack").mkdir()
+    left = tmp_path / "base" / "custom_nodes" / "Our-Pack"
+    left.parent.mkdir(parents=True)
+    link_folder(tmp_path / "pack", left)
+    with make_server(ANSWERING, base=tmp_path / "base", packs={"Our-Pack": tmp_path / "pack"}):
+        assert left.resolve() == tmp_path / "pack"
+    assert not left.exists()
+    assert (tmp_path / "pack").is_dir()
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_start_keeps_what_was_made_and_says_where(make_server, tmp_path, monkeypatch, capsys, gpu):
+    main = "import sys\nprint('cpu' if '--cpu' in sys.argv else 'gpu', flush=True)\n" + ANSWERING
+    monkeypatch.setattr(host, "install", lambda: make_server(main).host)
+    monkeypatch.setattr(host, "end_cleanly_on_terminate", lambda: None)
+    base = tmp_path / "served"
+
+    class CtrlC:
+        def wait(self):
+            (base / "output" / "video.mp4").write_text("video")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(host.threading, "Event", CtrlC)
+    monkeypatch.setattr(sys, "argv", ["host.py", "start", "--base", str(base), *(["--gpu"] if gpu else [])])
+    for _ in range(2):
+        host.main()
+        assert (base / "output" / "video.mp4").exists()
+        assert ("gpu" if gpu else "cpu") in (base / "server.log").read_text()
+    assert f"models, input and output: {base}" in capsys.readouterr().out
+    assert list((base / "custom_nodes").iterdir()) == []
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])

@@ -1,4 +1,4 @@
-"""ComfyUI's graph built as a person builds it: by mouse, keyboard and file dialog, in both ways of drawing nodes.
+"""ComfyUI's graph built as a person does: by mouse, keyboard and file dialog, in both ways of drawing nodes.
 
 What is on the page is read by script; all that changes it is a click, a drag, a key or a chosen file.
 """
@@ -97,7 +97,7 @@ def search(page: Page, title: str, empty: Point) -> Locator:
         try:
             box.wait_for(timeout=3_000)
             break
-        except Exception:  # noqa: BLE001 - a double-click now and then does not arrive on a busy machine
+        except Exception:
             continue
     box.press_sequentially(title)
     found = page.get_by_test_id("result-item").filter(has=page.get_by_text(title, exact=True)).first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from scripts import graph_page, screenshots
+from scripts import graph_hands, graph_page, hand_built, screenshots
 from scripts.build_workflows import PICTURES
 from scripts.graph_page import Area
 from scripts.host_install import HostError
@@ -20,6 +20,23 @@ FOLDER = screenshots.WORKFLOW_PICTURES
 MARGIN = 24
 TEMPLATES = {"width": 1250, "height": 780}
 """Of the page around the template browser, in CSS pixels."""
+
+BUILDING = {"width": 1600, "height": 1000}
+"""Of the page on which a graph is built, in CSS pixels."""
+CANVAS_PART = Area(x=70, y=105, width=515, height=590)
+"""Where loaders, gallery and canvas then lie."""
+
+SHOWN_NODES = """() => {
+    const {canvas, ds} = app.canvas, page = canvas.getBoundingClientRect()
+    const boxes = app.graph.nodes.map(node => {
+        const box = new Float32Array(4)
+        node.getBounding(box)
+        return box
+    })
+    const at = (value, axis) => page[axis ? 'y' : 'x'] + (value + ds.offset[axis]) * ds.scale
+    return [0, 1].map(axis => Math.min(...boxes.map(box => at(box[axis], axis))))
+        .concat([0, 1].map(axis => Math.max(...boxes.map(box => at(box[axis] + box[axis + 2], axis)))))
+}"""
 
 ADD_GALLERY = """() => {
     const node = LiteGraph.createNode('MagrefLoadReferences')
@@ -44,6 +61,7 @@ def take_guide(browser: Browser, url: str) -> None:
     take_gallery(page)
     take_editor(page)
     take_video(page)
+    take_building(page)
     page.context.close()
 
 
@@ -108,6 +126,45 @@ def take_video(page: Page) -> None:
     page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
     graph_page.settle(page)
     screenshots.take(page, graph_page.look_at(page, group), FOLDER / "start_video.png")
+
+
+def take_building(page: Page) -> None:
+    """The graph of the demo built by hand: the search, the links, the pictures, the video."""
+    graph_page.show_workflow(page, graph_page.BLANK)
+    page.set_viewport_size(BUILDING)  # pyright: ignore[reportArgumentType]
+    graph_page.settle(page)
+    graph_hands.search(page, "MAGREF Load References", hand_built.EMPTY)
+    screenshots.take(page, _seen(page.get_by_role("dialog").bounding_box()), FOLDER / "build_search.png")
+    page.keyboard.press("Escape")
+    page.get_by_placeholder(graph_hands.SEARCH).wait_for(state="hidden")
+    ids = hand_built.add_nodes(page)
+    hand_built.link_nodes(page, ids)
+    hand_built.choose_models(page, ids)
+    page.mouse.click(*hand_built.EMPTY)
+    _take_graph(page, "build_links.png")
+    hand_built.add_pictures(page, ids)
+    hand_built.write_prompt(page, ids)
+    hand_built.enter_numbers(page, ids, hand_built.NUMBERS)
+    page.wait_for_function("() => document.querySelector('[data-view=clip]:enabled')")
+    hand_built.move_picture(page, (0.17, 0.5), (0.33, 0.36))
+    page.wait_for_function(THUMBNAILS)
+    graph_page.settle(page)
+    screenshots.take(page, CANVAS_PART, FOLDER / "build_canvas.png")
+    kind, detail = graph_hands.press_run(page)
+    if kind != "execution_success":
+        raise HostError(f"the graph built by hand did not run: {kind}, {json.dumps(detail)[:500]}")
+    page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
+    screenshots.wait_for_pictures(page, [ids["preview"]])
+    page.mouse.click(*hand_built.EMPTY)
+    _take_graph(page, "build_video.png")
+
+
+def _take_graph(page: Page, name: str) -> None:
+    """All nodes, where they lie."""
+    graph_page.settle(page)
+    x, y, right, bottom = page.evaluate(SHOWN_NODES)
+    area = Area(x=x, y=y, width=right - x, height=bottom - y).grown(MARGIN / 2)
+    screenshots.take(page, area, FOLDER / name)
 
 
 def _editor_workflow() -> dict[str, Any]:

@@ -70,6 +70,18 @@ MODELS = (
     ("encoders", "clip_vision", DEMO_CLIP_VISION),
     ("vae", "vae_name", DEMO_VAE),
 )
+PROMPT = "a robot on the left waves and a fox on the right jumps, on the beach"
+NUMBERS: dict[tuple[str, str], float] = {
+    ("canvas", "width"): 96,
+    ("canvas", "height"): 64,
+    ("guidance", "length"): 17,
+    ("sampler", "steps"): 20,
+    ("sampler", "guidance_scale"): 1,
+    ("sampler", "seed"): 7,
+    ("decode", "fps"): 8,
+    ("decode", "drop_frames"): 1,
+}
+"""What the demo's model needs."""
 SUBJECTS = (ROBOT, FOX, BEACH)
 GALLERY_GROWS = (20, 90)
 """By how many CSS pixels the gallery is made larger, so that three cards show."""
@@ -111,15 +123,24 @@ def add_pictures(page: Page, ids: dict[str, str]) -> None:
     graph_page.settle(page)
 
 
-def write_prompt(page: Page, ids: dict[str, str], text: str) -> None:
+def write_prompt(page: Page, ids: dict[str, str]) -> None:
     """What shall happen."""
-    hands.type_text(page, ids["prompt"], "text", text)
+    hands.type_text(page, ids["prompt"], "text", PROMPT)
 
 
 def enter_numbers(page: Page, ids: dict[str, str], numbers: dict[tuple[str, str], float]) -> None:
     """Numbers by (key of the node, widget)."""
+    hands.show_advanced(page, ids["decode"])
     for (key, name), value in numbers.items():
         hands.enter(page, ids[key], name, value)
+
+
+def move_picture(page: Page, start: hands.Point, end: hands.Point) -> None:
+    """Drag on the canvas of the editor, from and to shares (0 to 1) of its width and height."""
+    area = page.locator(".magref-editor-picture").bounding_box()
+    assert area is not None
+    points = ((area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in (start, end))
+    hands.drag(page, *points)
 
 
 def seen_gallery(page: Page) -> Locator:

@@ -126,7 +126,9 @@ def start(base: Path, *, cpu: bool) -> None:
     from scripts.host_server import Server
 
     def say_waiting() -> None:
-        print(f"another server uses {base}; waiting for its end, or name another folder with --base", flush=True)
+        print(
+            f"another server uses {base}; waiting for its end, or name another folder with --base", flush=True
+        )
 
     with folder_lock(base, on_wait=say_waiting), Server(install(), base=base, cpu=cpu) as server:
         print(f"ComfyUI with this pack: {server.url} (Ctrl-C stops it)")

@@ -86,7 +86,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, *, timeout: float = 180) -> None:
+    def start(self, *, timeout: float = 600) -> None:
         """Start and wait until the server answers.
 
         Raises:
@@ -144,7 +144,8 @@ class Server:
                 return
             except UnreachableError:
                 time.sleep(0.2)
-        raise HostError(f"ComfyUI did not answer within {timeout:.0f} s:\n{self.log_tail()}")
+        told = f"ComfyUI did not answer within {timeout:.0f} s: try again when the machine is less busy"
+        raise HostError(f"{told}, or see what its log says:\n{self.log_tail()}")
 
     def stop(self, *, timeout: float = 10) -> None:
         """Ask the server to end, then force it; remove links and, if it is ours, the base folder."""

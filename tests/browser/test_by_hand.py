@@ -14,15 +14,9 @@ from scripts import graph_page, hand_built
 from tests.browser import editor_page as editing
 from tests.browser.layout import RED_NODES
 
-PROMPT = "a robot on the left waves and a fox on the right jumps, on the beach"
-NUMBERS = {
-    ("canvas", "width"): 96,
-    ("canvas", "height"): 64,
+NUMBERS = hand_built.NUMBERS | {
     ("guidance", "length"): 9,
     ("sampler", "steps"): 4,
-    ("sampler", "guidance_scale"): 1,
-    ("sampler", "seed"): 7,
-    ("decode", "fps"): 8,
     ("decode", "drop_frames"): 0,  # the video then begins with the canvas
 }
 LAST_WORDS = "video/made_by_hand"
@@ -30,8 +24,7 @@ FOX, FOX_MOVED = (16, 32), (32, 20)
 """From where to where the fox is dragged, in pixels of the canvas."""
 
 TOLERANCE = {"levels": 5, "few": 0.05}
-"""On so small a canvas each pixel is near an edge: 3.1 and 0.028 are measured, and 12 and 0.13 where all lies one
-pixel beside."""
+"""On so small a canvas every pixel is near an edge: 3.1 and 0.028, one pixel beside 12 and 0.13."""
 
 SHOWS_CANVAS = 0.8
 """Correlation of the video's first frame with the canvas; the small VAE and h264 leave 0.9, others 0.2."""
@@ -52,8 +45,7 @@ def built(page):
     hand_built.link_nodes(page, ids)
     hand_built.choose_models(page, ids)
     hand_built.add_pictures(page, ids)
-    hand_built.write_prompt(page, ids, PROMPT)
-    hands.show_advanced(page, ids["decode"])
+    hand_built.write_prompt(page, ids)
     hand_built.enter_numbers(page, ids, NUMBERS)
     wait_for_editor(page)
     return ids
@@ -135,7 +127,7 @@ def undo_and_redo_a_deletion(page, node_id, finished):
     page.wait_for_function(NOTED, arg=len(finished) - 1)
     x, y = hand_built.EMPTY
     for turn, (keys, count) in enumerate((("Control+z", 0), ("Control+y", -1), ("Control+z", 0))):
-        # The focus may stand in a field, which has an undo of its own; two clicks on one place open the search.
+        # Focus may be in a field, which has an undo of its own; two clicks at one place open the search.
         page.mouse.click(x, y - 60 * turn)
         page.keyboard.press(keys)
         page.wait_for_function(NOTED, arg=len(finished) + count)

@@ -24,6 +24,7 @@ CASES = {
     "cut out": editing.graph(cut=True),
 }
 
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_editor_draws_what_the_server_composes(page, server, case):
     editing.open_editor(page, CASES[case], subjects=3)

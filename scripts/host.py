@@ -130,7 +130,9 @@ def start(base: Path, *, cpu: bool) -> None:
             f"another server uses {base}; waiting for its end, or name another folder with --base", flush=True
         )
 
-    with folder_lock(base, on_wait=say_waiting), Server(install(), base=base, cpu=cpu) as server:
+    found = install()
+    print("starting ComfyUI", flush=True)
+    with folder_lock(base, on_wait=say_waiting), Server(found, base=base, cpu=cpu) as server:
         print(f"ComfyUI with this pack: {server.url} (Ctrl-C stops it)")
         print(f"models, input and output: {base}", flush=True)
         try:

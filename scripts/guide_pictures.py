@@ -23,6 +23,8 @@ TEMPLATES = {"width": 1250, "height": 780}
 
 BUILDING = {"width": 1600, "height": 1000}
 """Of the page on which a graph is built, in CSS pixels."""
+SEARCH_HEIGHT = 300
+"""Of the search, in CSS pixels; below it is empty."""
 CANVAS_PART = Area(x=70, y=105, width=515, height=590)
 """Where loaders, gallery and canvas then lie."""
 
@@ -134,7 +136,9 @@ def take_building(page: Page) -> None:
     page.set_viewport_size(BUILDING)  # pyright: ignore[reportArgumentType]
     graph_page.settle(page)
     graph_hands.search(page, "MAGREF Load References", hand_built.EMPTY)
-    screenshots.take(page, _seen(page.get_by_role("dialog").bounding_box()), FOLDER / "build_search.png")
+    dialog = _seen(page.get_by_role("dialog").bounding_box())
+    upper = Area(x=dialog.x, y=dialog.y, width=dialog.width, height=SEARCH_HEIGHT)
+    screenshots.take(page, upper, FOLDER / "build_search.png")
     page.keyboard.press("Escape")
     page.get_by_placeholder(graph_hands.SEARCH).wait_for(state="hidden")
     ids = hand_built.add_nodes(page)

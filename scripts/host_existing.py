@@ -14,6 +14,7 @@ from typing import Any
 from scripts import ROOT
 from scripts.host_install import (
     COMFYUI_VERSION,
+    OPENCV,
     HostError,
     make_venv,
     python_runs,
@@ -101,7 +102,7 @@ def install_tools(python: Path, *, with_cv2: bool) -> None:
     """Install our tools, complete with their own commands, and OpenCV where the Python below has none."""
     wanted = [["--ignore-installed", "-r", ROOT / "requirements-dev.txt"]]
     if with_cv2:
-        wanted.append(["opencv-python-headless"])  # its numpy is the one below
+        wanted.append([OPENCV])  # its numpy is the one below
     for words in wanted:
         command = [python, "-m", "pip", "install", "-q", *words]
         # Kept back if it works: pip complains about what it finds below, which is not ours to mend.

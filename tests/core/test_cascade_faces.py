@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from magref_core.canvas.references import Reference, read_picture
-from magref_core.segmentation.cascade_faces import cascade_finder
+from magref_core.segmentation.cascade_faces import CascadeFaces, cascade_finder
 from scripts import ROOT
 
 PICTURES = ROOT / "workflows" / "pictures"
@@ -63,3 +63,42 @@ def test_a_large_picture_gives_its_face_in_its_own_pixels(find_face):
     image = small.image.repeat_interleave(4, dim=0).repeat_interleave(4, dim=1)
     face = find_face(Reference(name="large", kind="person", image=image))
     assert face is not None and 4 * 58 < face.height < 4 * 86
+
+
+class Detector:
+    """Counts how often it searches; finds one face wherever it looks."""
+
+    def __init__(self):
+        self.searched = 0
+
+    def detectMultiScale(self, grey, *_words, **_named):  # noqa: N802  OpenCV's name
+        self.searched += 1
+        return [(2, 3, grey.shape[1] // 2, grey.shape[0] // 2)]
+
+
+def test_the_face_of_a_picture_is_searched_for_once():
+    import cv2
+
+    detector = Detector()
+    find = CascadeFaces(cv2, detector)
+    first, second = shipped("astronaut"), shipped("cat")
+    assert find(first) == find(shipped("astronaut")) is not None
+    assert detector.searched == 1
+    find(second)
+    hidden = torch.zeros(first.image.shape[:2], dtype=torch.uint8)
+    find(shipped("astronaut", alpha=hidden))
+    assert detector.searched == 3
+
+
+def test_only_so_many_faces_are_remembered():
+    import cv2
+
+    detector = Detector()
+    find = CascadeFaces(cv2, detector)
+    pictures = [
+        Reference(name="one", kind="person", image=torch.full((8, 8, 3), value, dtype=torch.uint8))
+        for value in range(256)
+    ]
+    for picture in [*pictures, shipped("cat"), pictures[255], pictures[0]]:
+        find(picture)
+    assert detector.searched == 258  # the first one made room

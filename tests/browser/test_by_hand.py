@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import av
 import numpy as np
 import pytest
+from playwright.sync_api import TimeoutError
 
 from scripts import graph_hands as hands
 from scripts import graph_page, hand_built
@@ -83,6 +84,7 @@ def alike(one, other):
     return np.corrcoef(one.ravel(), other.ravel())[0, 1]
 
 
+@pytest.mark.timeout(1800)  # a busy machine; a minute on a calm one
 def test_three_subjects_come_from_an_empty_canvas_into_the_video(page, server, built):
     canvas, untouched = built["canvas"], editing.drawn(page)
     assert inputs(page, canvas)["placements"] == ""
@@ -129,10 +131,21 @@ def undo_and_redo_a_deletion(page, node_id, finished):
     for turn, (keys, count) in enumerate((("Control+z", 0), ("Control+y", -1), ("Control+z", 0))):
         # Focus may be in a field, which has an undo of its own; two clicks at one place open the search.
         page.mouse.click(x, y - 60 * turn)
-        page.keyboard.press(keys)
-        page.wait_for_function(NOTED, arg=len(finished) + count)
-        graph_page.settle(page)
+        press_until(page, keys, len(finished) + count)
     assert graph_page.to_prompt(page) == finished
+
+
+def press_until(page, keys, count):
+    """Press undo or redo until there are so many nodes; the host may note one act as two."""
+    for _ in range(3):
+        page.keyboard.press(keys)
+        try:
+            page.wait_for_function(NOTED, arg=count, timeout=15_000)
+        except TimeoutError:
+            continue
+        graph_page.settle(page)
+        return
+    pytest.fail(f"{keys} does not lead to {count} nodes")
 
 
 def reload(page):

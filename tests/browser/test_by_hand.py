@@ -84,7 +84,7 @@ def alike(one, other):
     return np.corrcoef(one.ravel(), other.ravel())[0, 1]
 
 
-@pytest.mark.timeout(1800)  # a busy machine; a minute on a calm one
+@pytest.mark.timeout(1800)  # on a busy machine
 def test_three_subjects_come_from_an_empty_canvas_into_the_video(page, server, built):
     canvas, untouched = built["canvas"], editing.drawn(page)
     assert inputs(page, canvas)["placements"] == ""

@@ -50,7 +50,7 @@ class CascadeFaces:
         """The face in pixels of the picture, or None; what its alpha hides is no face."""
         digest = hashlib.blake2b(repr((reference.height, reference.width)).encode(), digest_size=16)
         for part in (reference.image, reference.alpha):
-            digest.update(b"" if part is None else part.contiguous().numpy())
+            digest.update(b"" if part is None else part.numpy().tobytes())
         key = digest.digest()
         with self._lock:
             if key not in self._known:

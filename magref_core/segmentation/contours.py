@@ -2,7 +2,7 @@
 
 A picture is divided where colour steps; neighbours are then joined, those with the weakest edge between them
 first, while all that reaches the border of the picture is one from the start. What is left standing at some
-moment, enclosed by edges, is a candidate; that with the most complete edge near the middle is the subject.
+moment, enclosed by edges, is a candidate, and so is what strong lines fence in.
 
 Source: the joining of regions by the mean strength of their common edge is that of Arbelaez et al., Contour
 Detection and Hierarchical Image Segmentation (2011), with plain steps of colour for the edges.
@@ -11,19 +11,17 @@ Detection and Hierarchical Image Segmentation (2011), with plain steps of colour
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .arrays import Array, load_opencv
+from .fences import fenced_parts
 
-_TRIALS: dict[float, tuple[tuple[float, bool], ...]] = {
-    10.0: ((0.4, True), (0.0, True), (0.4, False)),
-    22.0: ((0.4, True), (0.0, True)),
-}
+_TRIALS: dict[float, tuple[float, ...]] = {6.0: (0.8,), 10.0: (0.8, 0.0), 16.0: (0.4,), 22.0: (0.0,)}
 """Step of 8-bit Lab over two pixels below which a place is no edge -> ways to join regions, all of which are
-tried: the exponent of the smaller area in the strength of an edge, by which small regions are joined sooner,
-and whether the lower border may cut the subject off.
+tried: the exponent of the smaller area in the strength of an edge, by which small regions are joined sooner.
 """
 
 _LEAST_SEED = 6
@@ -32,79 +30,44 @@ _LEAST_SEED = 6
 _UPPER_PART = 0.75
 """Of the left and right border; below it, and on the lower border, a subject may be cut off."""
 
-_SHARES = (0.07, 0.85)
-"""Of the picture that a candidate may cover."""
-
-_VISIBLE = 15.0
-"""Step of 8-bit Lab that counts as an edge of the subject."""
-
-_SIZE_WEIGHT = 0.3
-"""How much the logarithm of the area counts, beside that of the edge's completeness."""
-
-_SPREAD = (0.25, 0.28)
-"""Of the middle of the picture, as shares of its width and height; its centre lies a little below."""
+_SHARES = (0.04, 0.85)
+"""Of the picture that a candidate may cover, once it is without holes."""
 
 Sums = tuple[float, float]
 """Of a common edge: its pixels, and the sum of their steps."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Candidate:
-    """An enclosed part of the picture."""
-
-    mask: Array
-    """(h, w) bool, without holes."""
-    support: float
-    """Share of its edge, in 0..1, where colour steps; the border of the picture does not count."""
-    score: float
-    """Of the subject, comparable within one picture: completeness of the edge, size and nearness."""
-
-
-def find_candidates(image: Array) -> list[Candidate]:
-    """The enclosed parts of a picture, the best first.
+def find_candidates(image: Array) -> list[Array]:
+    """The enclosed parts of a picture.
 
     Args:
         image: (h, w, 3) uint8, RGB; a few hundred pixels a side.
 
     Returns:
-        Candidates, perhaps none; each at least once, in order of their score.
+        Masks, (h, w) bool, perhaps none; without holes, each once.
     """
     lab = smooth_lab(image)
     steps = colour_steps(lab)
-    near = _nearness(steps.shape)
-    found: dict[bytes, Candidate] = {}
+    lowest, highest = _SHARES
+    found: dict[bytes, Array] = {}
+    for part in (*fenced_parts(steps), *_joined_parts(steps, lab)):
+        mask = without_holes(part)
+        if lowest < mask.mean() < highest:
+            found.setdefault(mask.tobytes(), mask)
+    return list(found.values())
+
+
+def _joined_parts(steps: Array, lab: Array) -> Iterator[Array]:
+    """What was standing at some moment of each trial, if its frame is not too small; (h, w) bool."""
     for flat, ways in _TRIALS.items():
         labels = _regions(steps, flat)
-        for small_first, is_cut in ways:
-            for regions in _joined(labels, lab, small_first=small_first, is_cut=is_cut):
-                mask = without_holes(regions[labels])
-                key = mask.tobytes()
-                if key not in found:
-                    found[key] = judge(mask, steps, near)
-    return sorted(found.values(), key=lambda candidate: -candidate.score)
-
-
-def judge(mask: Array, steps: Array, near: Array | None = None) -> Candidate:
-    """Say how much a mask looks like the subject of its picture.
-
-    Args:
-        mask: (h, w) bool.
-        steps: (h, w), of `colour_steps`.
-        near: (h, w), how near the middle each place is; made if not given.
-    """
-    cv2 = load_opencv()
-    near = _nearness(mask.shape) if near is None else near
-    values = mask.astype(np.uint8)
-    edge: Array = cv2.dilate(values, np.ones((3, 3), np.uint8)) != values
-    edge[[0, -1]] = False
-    edge[:, [0, -1]] = False
-    if not edge.any():
-        return Candidate(mask=mask, support=0.0, score=-np.inf)
-    wide: Array = cv2.dilate(steps, np.ones((3, 3), np.uint8))
-    support = float((wide[edge] > _VISIBLE).mean())
-    share, nearness = float(mask.mean()), float(near[mask].mean() / near.mean())
-    score = np.log(support + 1e-3) + _SIZE_WEIGHT * np.log(share) + np.log(nearness + 1e-3)
-    return Candidate(mask=mask, support=support, score=float(score))
+        frames = _frames(labels)
+        for small_first in ways:
+            for regions in _joined(labels, lab, small_first=small_first):
+                top, left = frames[regions, :2].min(0)
+                bottom, right = frames[regions, 2:].max(0)
+                if (bottom - top + 1) * (right - left + 1) > _SHARES[0] * labels.size:
+                    yield regions[labels]
 
 
 def smooth_lab(image: Array) -> Array:
@@ -126,18 +89,10 @@ def colour_steps(lab: Array) -> Array:
 
 def without_holes(mask: Array) -> Array:
     """(h, w) bool, with all that the mask encloses."""
-    outside = (~mask).astype(np.uint8)
-    _, labels = load_opencv().connectedComponents(outside, connectivity=4)
-    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    return ~np.isin(labels, border[border > 0])
-
-
-def _nearness(shape: tuple[int, ...]) -> Array:
-    """(h, w) in 0..1; 1 a little below the middle of the picture."""
-    height, width = shape
-    y = (np.arange(height)[:, None] + 0.5) / height - 0.55
-    x = (np.arange(width)[None] + 0.5) / width - 0.5
-    return np.exp(-((x / _SPREAD[0]) ** 2 + (y / _SPREAD[1]) ** 2) / 2).astype(np.float32)
+    cv2 = load_opencv()
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    filled: Array = cv2.drawContours(np.zeros(mask.shape, np.uint8), outlines, -1, 1, cv2.FILLED)
+    return filled > 0
 
 
 def _regions(steps: Array, flat: float) -> Array:
@@ -159,23 +114,31 @@ def _regions(steps: Array, flat: float) -> Array:
     return np.reshape(numbers, grown.shape)
 
 
-def _joined(labels: Array, lab: Array, *, small_first: float, is_cut: bool) -> list[Array]:
+def _frames(labels: Array) -> Array:
+    """Top, left, bottom and right of each region, all inclusive; (regions, 4)."""
+    order = np.argsort(labels, axis=None, kind="stable")
+    count = int(labels.max()) + 1
+    starts = np.searchsorted(labels.ravel()[order], np.arange(count))
+    rows, columns = np.divmod(order, labels.shape[1])
+    low = [np.minimum.reduceat(places, starts) for places in (rows, columns)]
+    high = [np.maximum.reduceat(places, starts) for places in (rows, columns)]
+    return np.stack([*low, *high], 1)
+
+
+def _joined(labels: Array, lab: Array, *, small_first: float) -> list[Array]:
     """Join all regions, and list what was left standing: for each, (regions,) bool."""
     count = int(labels.max()) + 1
     areas = np.bincount(labels.ravel(), minlength=count) / labels.size
     joining = _Joining(areas=areas.tolist(), small_first=small_first)
     joining.connect(*_common_edges(labels, lab, count))
-    joining.run(_border_regions(labels, is_cut=is_cut))
-    lowest, highest = _SHARES
-    nodes = (node for node in joining.standing if lowest < joining.areas[node] < highest)
-    return [joining.members(node, count) for node in nodes]
+    joining.run(_border_regions(labels))
+    return [joining.members(node, count) for node in joining.standing if joining.areas[node] < _SHARES[1]]
 
 
-def _border_regions(labels: Array, *, is_cut: bool) -> list[int]:
+def _border_regions(labels: Array) -> list[int]:
     """Which regions reach the border of the picture, where the subject does not."""
-    rows = round(labels.shape[0] * _UPPER_PART) if is_cut else labels.shape[0]
-    sides = [labels[0], labels[:rows, 0], labels[:rows, -1], *([] if is_cut else [labels[-1]])]
-    return np.unique(np.concatenate(sides)).tolist()
+    rows = round(labels.shape[0] * _UPPER_PART)
+    return np.unique(np.concatenate([labels[0], labels[:rows, 0], labels[:rows, -1]])).tolist()
 
 
 def _common_edges(

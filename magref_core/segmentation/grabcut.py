@@ -10,9 +10,10 @@ import torch
 from ..canvas.references import Kind, Reference
 from .arrays import Array, load_opencv
 from .cleanup import fill_holes, keep_largest
-from .contours import colour_steps, find_candidates, judge, smooth_lab
+from .contours import find_candidates, smooth_lab
 from .cutout import CutOut
 from .edges import refine_edges
+from .grading import grade, scene_of
 from .priors import Prior, subject_prior
 
 _UNSURE = (0.05, 0.95)
@@ -21,11 +22,11 @@ _UNSURE = (0.05, 0.95)
 _LARGEST_HOLE = 0.03
 """Of the subject's area: eyes and highlights are filled, the inside of a handle is not."""
 
-_STRONG_EDGE = 40.0
-"""Mean step of 8-bit Lab across an edge that is certainly one of the subject, not of light or texture."""
+_TRIED = 3
+"""Best graded parts along whose edges the colours may decide."""
 
-_LEAST_SHARE = 0.7
-"""Of an enclosed part that colours must leave over, or it is not the subject."""
+_ALIKE = 0.9
+"""Overlap from which on two parts count as the same."""
 
 _BAND = 0.06
 """Of the picture's longer side: how far from the edge of an enclosed part the colours decide."""
@@ -73,26 +74,25 @@ class GrabCut:
     def _segment(self, image: Array, kind: Kind) -> Array:
         """(h, w) in {0, 255}.
 
-        What a closed edge sets apart is the subject, unless the outline that the kind suggests has an edge as
-        complete.
+        The outline that the kind suggests, or a part that edges set apart, whichever looks most like a figure
+        once the colours along its edge have decided.
         """
-        prior = subject_prior(image, kind)
-        mask = self._cut(image, prior)
-        if kind != "person" and not prior.background.any():
-            mask = self._better_alone(image, mask)
-        steps = colour_steps(smooth_lab(image))
-        candidates = find_candidates(image)
-        if not candidates:
-            return mask
-        best, usual = candidates[0], judge(mask > 0, steps)
-        found = self._cut_around(image, best.mask)
-        is_whole = (found > 0).mean() >= _LEAST_SHARE * best.mask.mean()
-        return found if is_whole and judge(found > 0, steps).support > usual.support else mask
+        scene = scene_of(image, smooth_lab(image))
+        outlines = self._outlines(image, kind)
+        parts = [*outlines, *find_candidates(image)]
+        grades = [grade(part, scene) for part in parts]
+        best = _distinct([parts[place] for place in np.argsort(grades)[::-1]], _TRIED)
+        ends = [*best, *(self._cut_around(image, part) > 0 for part in best)]
+        chosen = max(ends, key=lambda part: grade(part, scene))
+        return (chosen * 255).astype(np.uint8)
 
-    def _better_alone(self, image: Array, mask: Array) -> Array:
-        """The cut-out of an object as one that stands alone, if its edge is stronger; else the mask."""
-        alone = self._cut(image, subject_prior(image, "object", stands_alone=True))
-        return alone if edge_contrast(image, alone) > max(_STRONG_EDGE, edge_contrast(image, mask)) else mask
+    def _outlines(self, image: Array, kind: Kind) -> list[Array]:
+        """What the kind suggests, and for an object also as one that stands alone; (h, w) bool."""
+        prior = subject_prior(image, kind)
+        found = [self._cut(image, prior) > 0]
+        if kind != "person" and not prior.background.any():
+            found.append(self._cut(image, subject_prior(image, "object", stands_alone=True)) > 0)
+        return found
 
     def _cut_around(self, image: Array, mask: Array) -> Array:
         """Let the colours decide within a band along the edge of a mask; (h, w) in {0, 255}."""
@@ -148,21 +148,12 @@ def _tidy(mask: Array, subject: Array) -> Array:
     return fill_holes(keep_largest(opened), largest=_LARGEST_HOLE)
 
 
-def edge_contrast(image: Array, mask: Array) -> float:
-    """The mean step of colour across the edge of a mask, in units of 8-bit Lab; 0 without an edge."""
-    cv2 = load_opencv()
-    lab: Array = cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(np.float32)
-    inside: Array = (mask > 0).astype(np.float32)
-    step: Array = np.linalg.norm(_mean_around(lab, inside) - _mean_around(lab, 1 - inside), axis=-1)
-    neighbours = np.ones((3, 3), np.uint8)
-    edge: Array = cv2.dilate(mask, neighbours) != cv2.erode(mask, neighbours)
-    return float(step[edge].mean()) if edge.any() else 0.0
-
-
-def _mean_around(colours: Array, weights: Array) -> Array:
-    """Weighted mean of the colours around each place; (h, w, 3)."""
-    cv2 = load_opencv()
-    window = 2 * _STRAY - 1, 2 * _STRAY - 1
-    total: Array = cv2.blur(colours * weights[..., None], window)
-    share: Array = cv2.blur(weights, window)
-    return total / (share[..., None] + 1e-4)
+def _distinct(parts: list[Array], count: int) -> list[Array]:
+    """The first so many that are not much the same as one before."""
+    chosen: list[Array] = []
+    for part in parts:
+        if all((part & other).sum() < _ALIKE * (part | other).sum() for other in chosen):
+            chosen.append(part)
+        if len(chosen) == count:
+            break
+    return chosen

@@ -37,6 +37,7 @@ from scripts import ROOT
 
 PHOTOGRAPHS: dict[str, Kind] = {"astronaut.png": "person", "cat.png": "object", "coffee.png": "object"}
 SHOWN_WORST, SHOWN_REST = 24, 24
+SHOWN_EVERY = 10
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -66,6 +67,9 @@ def measure(count: int, photographs: dict[str, Bytes]) -> tuple[list[dict[str, A
         records.append(record)
         title = f"{number} {sample.group}, {sample.ground}: {record['iou']:.3f}"
         cases.append(Case(image=sample.image, found=found, truth=sample.subject, title=title))
+        if not len(cases) % SHOWN_EVERY:
+            mean = statistics.fmean(record["iou"] for record in records)
+            print(f"{len(cases)} of {count}: mean {mean:.3f}", file=sys.stderr, flush=True)
     order = sorted(range(count), key=lambda number: records[number]["iou"])
     return [records[number] for number in order], [cases[number] for number in order]
 
@@ -82,7 +86,7 @@ def _record(number: int, sample: Sample, iou: float, seconds: float) -> dict[str
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Mean and quartiles of the overlap, the share above 0.9, and the mean time."""
+    """Mean and quartiles of the overlap, the share above 0.9, and the median time."""
     values = [record["iou"] for record in records]
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return {
@@ -93,7 +97,7 @@ def summary(records: list[dict[str, Any]]) -> dict[str, float]:
         "upper_quartile": upper,
         "worst": min(values),
         "above_0.9": sum(value > 0.9 for value in values) / len(values),
-        "seconds": statistics.fmean(record["seconds"] for record in records),
+        "seconds": statistics.median(record["seconds"] for record in records),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -48,18 +48,22 @@ class Sample:
     seed: int
 
 
-def draw_samples(count: int, photographs: Sequence[Bytes]) -> list[Sample]:
+def draw_samples(
+    count: int, photographs: Sequence[Bytes], *, first_seed: int = FIRST_SEED
+) -> Iterator[Sample]:
     """Draw pictures, half of them over photographs; the first ones are the same whatever the count.
 
     Args:
         count: of pictures.
         photographs: (h, w, 3) in 0..255; taken in turn.
+        first_seed: that of the first picture; the others follow.
     """
-    return [_draw(number, photographs) for number in range(count)]
+    for number in range(count):
+        yield _draw(number, photographs, first_seed + number)
 
 
-def _draw(number: int, photographs: Sequence[Bytes]) -> Sample:
-    rng = np.random.default_rng(FIRST_SEED + number)
+def _draw(number: int, photographs: Sequence[Bytes], seed: int) -> Sample:
+    rng = np.random.default_rng(seed)
     category = CATEGORIES[number % len(CATEGORIES)]
     height, width = (int(side) for side in rng.integers(*SIDES, 2))
     turn = number // len(CATEGORIES)
@@ -73,9 +77,7 @@ def _draw(number: int, photographs: Sequence[Bytes]) -> Sample:
     group = KIND_OF[category]
     image, subject = _put_on(image, category, rng)
     kind: Kind = "person" if group == "person" else "object"
-    return Sample(
-        image=image, subject=subject, kind=kind, group=group, ground=ground, seed=FIRST_SEED + number
-    )
+    return Sample(image=image, subject=subject, kind=kind, group=group, ground=ground, seed=seed)
 
 
 def _put_on(ground: Bytes, category: str, rng: np.random.Generator) -> tuple[Bytes, Booleans]:

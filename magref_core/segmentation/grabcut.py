@@ -13,7 +13,7 @@ from .cleanup import fill_holes, keep_largest
 from .contours import find_candidates, smooth_lab
 from .cutout import CutOut
 from .edges import refine_edges
-from .grading import grade, scene_of
+from .grading import grade, scene_of, worth
 from .priors import Prior, subject_prior
 
 _UNSURE = (0.05, 0.95)
@@ -28,8 +28,11 @@ _TRIED = 3
 _ALIKE = 0.9
 """Overlap from which on two parts count as the same."""
 
-_BAND = 0.06
+_BAND = 0.045
 """Of the picture's longer side: how far from the edge of an enclosed part the colours decide."""
+
+_SURROUNDINGS = 0.05
+"""Of that side: how far beyond the band the colours of the ground are looked at."""
 
 _STRAY = 5
 """Pixels of the small picture: thinner parts are dropped."""
@@ -44,7 +47,7 @@ class GrabCut:
 
     max_side: int = 384
     """Pixels of the longer side at which the picture is segmented; its edge is refined at full size."""
-    rounds: int = 2
+    rounds: int = 1
     """Of fitting colours and cutting."""
     seed: int = 0
     """Of the colour clustering."""
@@ -78,52 +81,66 @@ class GrabCut:
         once the colours along its edge have decided.
         """
         scene = scene_of(image, smooth_lab(image))
-        outlines = self._outlines(image, kind)
-        parts = [*outlines, *find_candidates(image)]
-        grades = [grade(part, scene) for part in parts]
-        best = _distinct([parts[place] for place in np.argsort(grades)[::-1]], _TRIED)
-        ends = [*best, *(self._cut_around(image, part) > 0 for part in best)]
-        chosen = max(ends, key=lambda part: grade(part, scene))
+        outline = max(self._outlines(image, kind), key=lambda part: grade(part, scene))
+        parts = [outline, *find_candidates(image)]
+        worths = [worth(part, scene) for part in parts]
+        order = sorted(range(len(parts)), key=lambda number: -worths[number])
+        best = _distinct([parts[number] for number in order], _TRIED)
+        ends = [best[0], *(self._cut_around(image, part) for part in best)]
+        chosen = max(ends, key=lambda part: worth(part, scene))
         return (chosen * 255).astype(np.uint8)
 
     def _outlines(self, image: Array, kind: Kind) -> list[Array]:
         """What the kind suggests, and for an object also as one that stands alone; (h, w) bool."""
         prior = subject_prior(image, kind)
-        found = [self._cut(image, prior) > 0]
+        found = [self._cut(image, prior)]
         if kind != "person" and not prior.background.any():
-            found.append(self._cut(image, subject_prior(image, "object", stands_alone=True)) > 0)
+            found.append(self._cut(image, subject_prior(image, "object", stands_alone=True)))
         return found
 
-    def _cut_around(self, image: Array, mask: Array) -> Array:
-        """Let the colours decide within a band along the edge of a mask; (h, w) in {0, 255}."""
+    def _cut_around(self, image: Array, part: Array) -> Array:
+        """Let the colours nearby decide within a band along the edge of a part; both (h, w) bool."""
         cv2 = load_opencv()
-        values, reach = mask.astype(np.uint8), round(_BAND * max(mask.shape))
+        reach = round(_BAND * max(part.shape))
+        window = _window_around(part, reach + round(_SURROUNDINGS * max(part.shape)))
+        values = part[window].astype(np.uint8)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-        labels: Array = np.full(mask.shape, cv2.GC_BGD, np.uint8)
+        labels: Array = np.full(values.shape, cv2.GC_BGD, np.uint8)
         labels[cv2.dilate(values, kernel) > 0] = cv2.GC_PR_BGD
-        labels[mask] = cv2.GC_PR_FGD
+        labels[values > 0] = cv2.GC_PR_FGD
         labels[cv2.erode(values, kernel, borderValue=1) > 0] = cv2.GC_FGD
         subject = labels == cv2.GC_FGD
-        self._grab(image, labels)
-        found = (np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * 255).astype(np.uint8)
-        return _tidy(found, subject)
+        self._grab(np.ascontiguousarray(image[window]), labels)
+        mended: Array = np.zeros_like(part)
+        mended[window] = _tidy(_found(labels), subject) > 0
+        return mended
 
     def _grab(self, image: Array, labels: Array) -> None:
         """Improve labels in place; nothing happens unless there are colours of both."""
         cv2 = load_opencv()
-        is_subject = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+        is_subject = _found(labels) > 0
         if is_subject.any() and not is_subject.all():
             cv2.setRNGSeed(self.seed)
             models = np.zeros((1, 65)), np.zeros((1, 65))
             cv2.grabCut(image, labels, None, *models, self.rounds, cv2.GC_INIT_WITH_MASK)
 
     def _cut(self, image: Array, prior: Prior) -> Array:
-        """(h, w) in {0, 255}."""
-        cv2 = load_opencv()
+        """(h, w) bool."""
         labels = _labels(prior)
         self._grab(image, labels)
-        found = (np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)) * 255).astype(np.uint8)
-        return _tidy(found, prior.subject)
+        return _tidy(_found(labels), prior.subject) > 0
+
+
+def _found(labels: Array) -> Array:
+    """Where GrabCut's labels say subject; (h, w) in {0, 255}."""
+    return (labels % 2 * 255).astype(np.uint8)  # GC_FGD is 1, GC_PR_FGD is 3
+
+
+def _window_around(part: Array, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of the frame of a part, widened as far as the picture reaches."""
+    x, y, width, height = load_opencv().boundingRect(part.astype(np.uint8))
+    rows = slice(max(0, y - margin), y + height + margin)
+    return rows, slice(max(0, x - margin), x + width + margin)
 
 
 def _labels(prior: Prior) -> Array:

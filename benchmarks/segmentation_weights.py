@@ -1,6 +1,6 @@
 """Fit the weights by which `magref_core/segmentation/grading.py` chooses among parts of a picture.
 
-python scripts/bench.py segmentation_weights [--pictures 200]
+python scripts/bench.py segmentation_weights [--pictures 156]
 
 Draws pictures as the benchmark of segmentation does, from other seeds, and finds the candidates of each. A
 softmax over the graded candidates of a picture is a choice; the weights that make the expected overlap of the
@@ -35,7 +35,7 @@ FIRST_SEED = 9_000_000
 """Far from the benchmark's, so that what is measured was never fitted."""
 
 MAX_SIDE = 384
-SHRINKAGE = 5e-3
+SHRINKAGE = 2e-3
 STEPS, STEP_SIZE = 200, 0.08
 FOLDS = 5
 Floats = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=200, help="at least 10; default 200")
+    parser.add_argument("--pictures", type=int, default=156, help="at least 10; default 156")
     arguments = parser.parse_args()
     folder = ROOT / "workflows" / "pictures"
     photographs = [read_picture(folder / name, label=name)[0].numpy() for name in PHOTOGRAPHS]

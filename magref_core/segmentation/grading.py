@@ -4,7 +4,7 @@ Colour steps all along the outline of a figure; its colours are rare elsewhere; 
 the ground; it is one large compact piece near the middle, and often the same on the left and on the right.
 
 Source: such cues for parts of a picture are those of Carreira and Sminchisescu, CPMC (2012). The weights are
-fitted to 200 drawn pictures of other seeds than those of `benchmarks/segmentation.py`, in the way of
+fitted to 156 drawn pictures of other seeds than those of `benchmarks/segmentation.py`, in the way of
 `benchmarks/segmentation_weights.py`.
 """
 
@@ -18,18 +18,18 @@ import numpy as np
 from .arrays import Array, clip, load_opencv
 
 WEIGHTS: Mapping[str, float] = {
-    "step": 1.47,
-    "motley": 0.94,
-    "log_area": 2.39,
-    "nearness": 1.31,
-    "ragged": -0.49,
-    "common_colours": -7.32,
-    "detail": 2.59,
-    "symmetry": 2.89,
+    "step": 2.28,
+    "motley": 3.60,
+    "log_area": 2.13,
+    "nearness": 2.61,
+    "ragged": -1.06,
+    "common_colours": -12.56,
+    "detail": 2.26,
+    "symmetry": 2.41,
 }
 """Of the cues of a figure, see `cues`."""
 
-_BORDER_PRICE, _MOST_BORDER = 20.0, 0.2
+_BORDER_PRICE, _MOST_BORDER = 8.0, 0.2
 """What it costs a mask that all of its outline is the border of the picture, and the share from which on it
 costs no more. Set by hand: enclosed parts, to which the weights are fitted, do not reach the border.
 """

@@ -13,7 +13,7 @@ from .cleanup import fill_holes, keep_largest
 from .contours import find_candidates, smooth_lab
 from .cutout import CutOut
 from .edges import refine_edges
-from .grading import grade, scene_of, worth
+from .grading import LEAST_GRADE, grade, scene_of, worth
 from .priors import Prior, subject_prior
 
 _UNSURE = (0.05, 0.95)
@@ -77,12 +77,13 @@ class GrabCut:
     def _segment(self, image: Array, kind: Kind) -> Array:
         """(h, w) in {0, 255}.
 
-        The outline that the kind suggests, or a part that edges set apart, whichever looks most like a figure
-        once the colours along its edge have decided.
+        The outline that the kind suggests, or a part that edges set apart and that looks like a figure at
+        all, whichever looks most like one once the colours along its edge have decided.
         """
         scene = scene_of(image, smooth_lab(image))
         outline = max(self._outlines(image, kind), key=lambda part: grade(part, scene))
-        parts = [outline, *find_candidates(image)]
+        enclosed = [part for part in find_candidates(image) if grade(part, scene) > LEAST_GRADE]
+        parts = [outline, *enclosed]
         worths = [worth(part, scene) for part in parts]
         order = sorted(range(len(parts)), key=lambda number: -worths[number])
         best = _distinct([parts[number] for number in order], _TRIED)

@@ -29,6 +29,11 @@ WEIGHTS: Mapping[str, float] = {
 }
 """Of the cues of a figure, see `cues`."""
 
+LEAST_GRADE = -3.0
+"""Of a part that can be a figure. Nearly all best parts of the pictures of the fit are above it; those of a
+photograph that shows its subject large and soft are below, and the outline of the kind serves better there.
+"""
+
 _BORDER_PRICE, _MOST_BORDER = 8.0, 0.2
 """What it costs a mask that all of its outline is the border of the picture, and the share from which on it
 costs no more. Set by hand: enclosed parts, to which the weights are fitted, do not reach the border.

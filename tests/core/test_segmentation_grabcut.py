@@ -183,6 +183,17 @@ def test_an_outlined_figure_of_several_colours_is_cut_out_whatever_its_kind(kind
     assert overlap(cut(picture, kind)[0].alpha, subject) > 0.95
 
 
+def test_enclosed_parts_that_hardly_look_like_figures_do_not_replace_the_outline_of_the_kind(monkeypatch):
+    picture, subject = draw_object()
+    monkeypatch.setattr(grabcut, "find_candidates", lambda _image: [])
+    outline = cut(picture, "object")[0].alpha
+    rows, columns = np.mgrid[:288, :384]
+    patch = np.hypot(columns - 300, rows - 60) < 45  # of the ground: it has no edge
+    monkeypatch.setattr(grabcut, "find_candidates", lambda _image: [patch])
+    assert overlap(outline, subject) > 0.93
+    assert torch.equal(cut(picture, "object")[0].alpha, outline)
+
+
 def test_the_outline_of_the_kind_stands_where_edges_set_nothing_apart():
     """Two colours that flow into one another: nothing has an edge, but the middle differs."""
     y, x = np.mgrid[:300, :400]

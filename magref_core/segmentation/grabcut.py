@@ -22,12 +22,6 @@ _UNSURE = (0.05, 0.95)
 _LARGEST_HOLE = 0.03
 """Of the subject's area: eyes and highlights are filled, the inside of a handle is not."""
 
-_TRIED = 3
-"""Best graded parts along whose edges the colours may decide."""
-
-_ALIKE = 0.9
-"""Overlap from which on two parts count as the same."""
-
 _BAND = 0.045
 """Of the picture's longer side: how far from the edge of an enclosed part the colours decide."""
 
@@ -78,17 +72,13 @@ class GrabCut:
         """(h, w) in {0, 255}.
 
         The outline that the kind suggests, or a part that edges set apart and that looks like a figure at
-        all, whichever looks most like one once the colours along its edge have decided.
+        all, whichever looks most like one. The colours along its edge then decide, unless that spoils it.
         """
         scene = scene_of(image, smooth_lab(image))
         outline = max(self._outlines(image, kind), key=lambda part: grade(part, scene))
         enclosed = [part for part in find_candidates(image) if grade(part, scene) > LEAST_GRADE]
-        parts = [outline, *enclosed]
-        worths = [worth(part, scene) for part in parts]
-        order = sorted(range(len(parts)), key=lambda number: -worths[number])
-        best = _distinct([parts[number] for number in order], _TRIED)
-        ends = [best[0], *(self._cut_around(image, part) for part in best)]
-        chosen = max(ends, key=lambda part: worth(part, scene))
+        best = max([outline, *enclosed], key=lambda part: worth(part, scene))
+        chosen = max(best, self._cut_around(image, best), key=lambda part: worth(part, scene))
         return (chosen * 255).astype(np.uint8)
 
     def _outlines(self, image: Array, kind: Kind) -> list[Array]:
@@ -164,14 +154,3 @@ def _tidy(mask: Array, subject: Array) -> Array:
     opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
     opened[subject & (mask > 0)] = 255
     return fill_holes(keep_largest(opened), largest=_LARGEST_HOLE)
-
-
-def _distinct(parts: list[Array], count: int) -> list[Array]:
-    """The first so many that are not much the same as one before."""
-    chosen: list[Array] = []
-    for part in parts:
-        if all((part & other).sum() < _ALIKE * (part | other).sum() for other in chosen):
-            chosen.append(part)
-        if len(chosen) == count:
-            break
-    return chosen

@@ -13,8 +13,9 @@ from torch import nn
 
 from ..canvas.references import Reference
 from .arrays import Array, load_opencv
-from .contours import Candidate, colour_steps, judge, smooth_lab
+from .contours import smooth_lab
 from .cutout import CutOut
+from .grading import scene_of, worth
 from .prompts import Prompt, Prompter
 from .sam_checkpoint import load_segment_anything
 
@@ -80,7 +81,7 @@ class SegmentAnything:
         return masks[int(np.argmax(qualities))]
 
     def _unprompted(self, image: Array) -> Array | None:
-        """(H, W) bool, or None: among all masks the one with size, edge and place of a subject.
+        """(H, W) bool, or None: among all masks the one that looks most like a figure.
 
         The model sees no more pixels than its own side has; hundreds of masks in the size of a photograph
         would fill the memory.
@@ -93,17 +94,16 @@ class SegmentAnything:
             pred_iou_thresh=self.least_quality,
             stability_score_thresh=self.least_stability,
         )
-        steps = colour_steps(smooth_lab(small))
-        masks: list[Array] = [record["segmentation"] for record in generator.generate(small)]
-        candidates: list[Candidate] = []
-        for mask in masks:
+        scene = scene_of(small, smooth_lab(small))
+        best, most = None, float("-inf")
+        for record in generator.generate(small):
             self.check_interrupted()
-            if 0 < mask.mean() <= _LARGEST_SHARE:
-                candidates.append(judge(mask, steps))
-        if not candidates:
+            mask: Array = record["segmentation"]
+            if 0 < mask.mean() <= _LARGEST_SHARE and (value := worth(mask, scene)) > most:
+                best, most = mask, value
+        if best is None:
             return None
-        best = max(candidates, key=lambda candidate: candidate.score).mask.astype(np.float32)
-        return load_opencv().resize(best, image.shape[1::-1]) >= 0.5
+        return load_opencv().resize(best.astype(np.float32), image.shape[1::-1]) >= 0.5
 
 
 def _within(image: Array, side: int) -> Array:

@@ -5,26 +5,27 @@ Everything but `check_finite` and `load_dit` looks at names and shapes alone, so
 
 from __future__ import annotations
 
-import json
 import re
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import CheckpointError
 from .attention import Backend
 from .config import DiTConfig
 from .families import Shapes, refuse_other_models, size_of
+from .gguf_file import is_gguf
+from .gguf_file import read_header as read_gguf_header
 from .model import MagrefDiT
 from .naming import upstream_names
+from .safetensors_file import FileHeader, open_file
+from .safetensors_file import read_header as read_safetensors_header
+from .shards import INDEX_SUFFIX, check_shards, few, read_index
 
 HEAD_DIM = 128
 """Channels of a head in every Wan model; the weights do not tell."""
@@ -32,16 +33,13 @@ HEAD_DIM = 128
 PATCH_CELLS = 4
 """Latent cells of a token, 1 x 2 x 2, in every Wan model."""
 
-INDEX_SUFFIX = ".index.json"
-
-MAX_HEADER = 100_000_000
-"""Bytes of the longest header that safetensors reads; more is the start of something else."""
-
 TEXT_LEN_KEY = "text_len"
 """Metadata: rows of text that a model was trained with, where they are not the 512 of the release."""
 
 SMALL_WEIGHT = 2**19
 """`check_finite` looks at tensors of up to so many elements."""
+SAMPLE = 2**12
+"""Of larger ones it looks at so many elements at their start."""
 
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
@@ -63,9 +61,11 @@ class Checkpoint:
     label: str
     """How messages call it: the name of the chosen file."""
     files: tuple[Path, ...]
-    """One safetensors file, or all shards."""
+    """One file, or all shards."""
     shapes: dict[str, tuple[int, ...]]
     """Name as in the files -> shape."""
+    dtypes: dict[str, str]
+    """Name as in the files -> dtype in the file's words: F32, BF16, F8_E4M3; Q4_K and the like in GGUF."""
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     """Free text in the headers; of ours, only `TEXT_LEN_KEY` is read."""
 
@@ -84,103 +84,44 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read the headers of a model.
 
     Args:
-        path: a safetensors file, or the `.safetensors.index.json` of a sharded one with its shards beside it.
+        path: a safetensors or GGUF file, or the `.safetensors.index.json` of a sharded model with its shards
+            beside it.
 
     Returns:
-        Files, names and shapes.
+        Files, names, shapes and dtypes.
 
     Raises:
-        CheckpointError: a file is missing, empty, cut off or no safetensors file, or the index is broken or
-            names other files.
+        CheckpointError: a file is missing, empty, cut off, broken or of another kind, or the index does not
+            fit its shards.
     """
-    files = _shards(path) if path.name.endswith(INDEX_SUFFIX) else (path,)
+    places = read_index(path) if path.name.endswith(INDEX_SUFFIX) else None
+    files = (path,) if places is None else tuple(path.parent / name for name in sorted(set(places.values())))
+    headers = {file.name: _header(file) for file in files}
+    if places is not None:
+        check_shards(headers, places, label=path.name)
     shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, str] = {}
     metadata: dict[str, str] = {}
-    for file in files:
-        file_shapes, file_metadata = _header(file)
-        shapes |= file_shapes
-        metadata |= file_metadata
+    for header in headers.values():
+        shapes |= header.shapes
+        dtypes |= header.dtypes
+        metadata |= header.metadata
     if not shapes:
         raise CheckpointError(f"{path.name} holds no weights: download it again")
-    return Checkpoint(label=path.name, files=files, shapes=shapes, metadata=metadata)
+    return Checkpoint(label=path.name, files=files, shapes=shapes, dtypes=dtypes, metadata=metadata)
 
 
-def _shards(index: Path) -> tuple[Path, ...]:
-    if not index.is_file():
-        raise CheckpointError(f"{index.name} does not exist: choose another file")
-    try:
-        listing: Any = json.loads(index.read_text(encoding="utf-8"))
-        names = sorted({str(name) for name in listing["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"{index.name} is not the index of a sharded model (no weight_map in it): download it again"
-        ) from error
-    if any(Path(name).name != name or "\\" in name for name in names):
-        raise CheckpointError(
-            f"{index.name} names shards in other folders: put them beside it and name them bare"
-        )
-    others = [name for name in names if not name.endswith(".safetensors")]
-    if others:
-        raise CheckpointError(
-            f"{index.name} names shards that are no .safetensors files ({_few(others)}), but only those are "
-            "read: download the model as safetensors"
-        )
-    files = tuple(index.parent / name for name in names)
-    absent = [file.name for file in files if not file.is_file()]
-    if absent:
-        raise CheckpointError(
-            f"{index.name} needs {len(files)} shards, but {len(absent)} of them are not in its folder "
-            f"({_few(absent)}): download them next to it"
-        )
-    return files
-
-
-def _header(file: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+def _header(file: Path) -> FileHeader:
     if not file.is_file():
         raise CheckpointError(f"{file.name} does not exist: choose another file")
-    try:
-        with _open(file) as weights:
-            shapes = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-            return shapes, weights.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(_diagnosis(file)) from error
-
-
-def _diagnosis(file: Path) -> str:
-    """One sentence on why a file is no readable safetensors file."""
-    size = file.stat().st_size
-    if size == 0:
-        return f"{file.name} is empty (0 bytes): download it again"
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        brace = stream.read(1)
-        length = struct.unpack("<Q", start)[0] if brace == b"{" else 0
-        header = brace + stream.read(min(length, size) - 1) if 1 <= length <= MAX_HEADER else b""
-    if header:
-        needed = _needed_size(header, length)
-        if needed is not None and size < needed:
-            return f"{file.name} is cut off ({size:,} of {needed:,} bytes): download it again"
-    elif start.startswith(b"GGUF"):
-        return f"{file.name} is a GGUF file: load it with Unet Loader (GGUF) of ComfyUI-GGUF instead"
-    elif start.startswith((b"PK\x03\x04", b"\x80")):
-        return f"{file.name} is a PyTorch pickle, which may run code: choose a .safetensors file"
-    elif start.startswith((b"<", b"version ")):
-        return (
-            f"{file.name} is a web page or a Git LFS pointer instead of the model: download the file itself"
-        )
-    return f"{file.name} is not a readable safetensors file: download it again"
-
-
-def _needed_size(header: bytes, length: int) -> int | None:
-    """Bytes of the whole file, as its header tells; None if the header is broken."""
-    if len(header) < length:
-        return 8 + length
-    try:
-        entries: dict[str, Any] = json.loads(header)
-        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return 8 + length + max(ends, default=0)
+    if not is_gguf(file):
+        return read_safetensors_header(file)
+    header = read_gguf_header(file)
+    return FileHeader(
+        shapes={tensor.name: tensor.shape for tensor in header.tensors},
+        dtypes={tensor.name: tensor.kind for tensor in header.tensors},
+        metadata={key: value for key, value in header.metadata.items() if isinstance(value, str)},
+    )
 
 
 def infer_config(shapes: Shapes, *, label: str, metadata: Mapping[str, str] | None = None) -> DiTConfig:
@@ -255,7 +196,7 @@ def check_fit(fit: Fit, *, label: str) -> None:
     """
     if fit.missing:
         raise CheckpointError(
-            f"{label} lacks {len(fit.missing)} weights of the MAGREF DiT ({_few(list(fit.missing))}): "
+            f"{label} lacks {len(fit.missing)} weights of the MAGREF DiT ({few(list(fit.missing))}): "
             "download it again or choose another file"
         )
     if fit.wrong_shape:
@@ -292,9 +233,9 @@ def examine(
 def check_finite(weights: Mapping[str, Tensor], *, label: str) -> None:
     """Refuse weights with NaN or infinite values.
 
-    Reading a 14B model through would take minutes, so only tensors of up to `SMALL_WEIGHT` elements are
-    looked at: norms, biases, modulation and head, 0.04 % of the weights. A training run that diverged or a
-    broken conversion shows there; a single spoiled matrix does not.
+    Reading a 14B model through would take minutes, so tensors of up to `SMALL_WEIGHT` elements are looked at
+    (norms, biases, modulation, head and scales), and the first `SAMPLE` elements of larger ones. A training
+    run that diverged or a broken conversion shows there; a single spoiled number in a matrix does not.
 
     Args:
         weights: by any names; quantised ones are skipped.
@@ -308,21 +249,25 @@ def check_finite(weights: Mapping[str, Tensor], *, label: str) -> None:
         for name, weight in weights.items()
         if type(weight) in (Tensor, torch.nn.Parameter)
         and weight.is_floating_point()
-        and weight.numel() <= SMALL_WEIGHT
-        and not weight.float().isfinite().all()
+        and not _looked_at(weight).float().isfinite().all()
     ]
     if spoiled:
         raise CheckpointError(
-            f"{label} has weights that are not finite numbers, {len(spoiled)} at least ({_few(spoiled)}): "
+            f"{label} has weights that are not finite numbers, {len(spoiled)} at least ({few(spoiled)}): "
             "download it again or choose another file"
         )
+
+
+def _looked_at(weight: Tensor) -> Tensor:
+    return weight if weight.numel() <= SMALL_WEIGHT else weight.flatten()[:SAMPLE]
 
 
 def load_dit(path: Path, backend: Backend | None = None) -> MagrefDiT:
     """Load the DiT without a host.
 
     Args:
-        path: as for `read_checkpoint`; files quantised with scales need the host's layers and are refused.
+        path: as for `read_checkpoint`; GGUF files and those quantised with scales need the host's layers and
+            are refused.
         backend: what to build it with; matrices are converted to its dtype.
 
     Returns:
@@ -334,6 +279,8 @@ def load_dit(path: Path, backend: Backend | None = None) -> MagrefDiT:
     checkpoint = read_checkpoint(path)
     names = upstream_names(checkpoint.shapes)
     shapes = {upstream: checkpoint.shapes[name] for name, upstream in names.items()}
+    if is_gguf(checkpoint.files[0]):
+        raise CheckpointError(f"{path.name} is a GGUF file: load it in ComfyUI, or choose a bf16 file")
     if any(_is_quantised(name, shapes) for name in shapes):
         raise CheckpointError(
             f"{path.name} is quantised with scales: load it in ComfyUI, or choose a bf16 file"
@@ -354,21 +301,11 @@ def load_dit(path: Path, backend: Backend | None = None) -> MagrefDiT:
 
 def _weights(files: tuple[Path, ...]) -> Iterator[tuple[str, Tensor]]:
     for file in files:
-        with _open(file) as weights:
+        with open_file(file) as weights:
             for name in weights.keys():  # noqa: SIM118
                 yield name, weights.get_tensor(name)
-
-
-def _open(file: Path) -> Any:
-    """The reader of safetensors, which has no types of its own."""
-    opener: Any = safetensors.safe_open  # pyright: ignore[reportUnknownMemberType]
-    return opener(file, framework="pt")
 
 
 def _is_quantised(name: str, shapes: Shapes) -> bool:
     layer = name.rpartition(".")[0]
     return name.endswith(".weight") and any(layer + suffix in shapes for suffix in _QUANTISATION_SUFFIXES)
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -11,10 +11,13 @@ import torch
 from comfy_api.latest import io
 
 from ..magref_core.errors import MagrefError
+from . import model_summary
 from .demo import check_shipped
 from .model import load_magref_dit
+from .notices import show_on_running_node
 
 FOLDER = "diffusion_models"
+GGUF_FOLDER = "magref_gguf"
 
 PRECISIONS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -44,8 +47,9 @@ class MagrefDiTLoader(io.ComfyNode):
                 io.Combo.Input(
                     "model",
                     options=model_names(),
-                    tooltip="A .safetensors file in models/diffusion_models (bf16, fp16, fp8 or scaled fp8), "
-                    "or the .safetensors.index.json of a model in several files. Any Wan 2.1 I2V model fits.",
+                    tooltip="A .safetensors or .gguf file in models/diffusion_models (bf16, fp16, fp8, scaled "
+                    "fp8, nvfp4, mxfp8, int8; Q2_K to Q8_0), or the .safetensors.index.json of a model in "
+                    "several files. Any Wan 2.1 I2V model fits.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -55,7 +59,7 @@ class MagrefDiTLoader(io.ComfyNode):
                     tooltip="How the weights are kept in memory. default follows file and device and prefers "
                     "bf16, in which MAGREF was trained; fp8 halves the memory and costs some quality; "
                     "fp8_e4m3fn_fast also multiplies in fp8 on GPUs that can. "
-                    "Files quantised with scales stay as they are.",
+                    "GGUF files and files quantised with scales stay as they are.",
                 ),
             ],
             outputs=[io.Model.Output(id="model", display_name="model")],
@@ -69,16 +73,32 @@ class MagrefDiTLoader(io.ComfyNode):
             )
         path = folder_paths.get_full_path_or_raise(FOLDER, model)
         check_shipped(Path(path))
-        return io.NodeOutput(load_magref_dit(path, dict(PRECISIONS[precision])))
+        patcher = load_magref_dit(path, dict(PRECISIONS[precision]))
+        found = model_summary.numbers(patcher)
+        show_on_running_node(model_summary.sentence(found))
+        return io.NodeOutput(patcher, ui={"magref_model": [found]})
 
 
 def model_names() -> list[str]:
     """Files to choose from: a model in several files appears once, as its index."""
+    return sorted([*_safetensors_names(), *_gguf_names()])
+
+
+def _gguf_names() -> list[str]:
+    """GGUF files of the same folders; the host, which does not know the suffix, lists them for a name of ours."""
+    folders = folder_paths.get_folder_paths(FOLDER)
+    if folder_paths.folder_names_and_paths.get(GGUF_FOLDER, ([],))[0] != folders:
+        folder_paths.folder_names_and_paths[GGUF_FOLDER] = (list(folders), {".gguf"})
+        folder_paths.filename_list_cache.pop(GGUF_FOLDER, None)
+    return folder_paths.get_filename_list(GGUF_FOLDER)
+
+
+def _safetensors_names() -> set[str]:
     listed = folder_paths.get_filename_list(FOLDER)  # only suffixes that the host knows
     names = [name for name in listed if name.endswith((".safetensors", ".sft"))]
     index_of = {name: _index_of(name) for name in names}
     singles = {name for name, index in index_of.items() if index is None}
-    return sorted(singles | {index for index in index_of.values() if index})
+    return singles | {index for index in index_of.values() if index}
 
 
 def _index_of(name: str) -> str | None:

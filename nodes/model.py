@@ -24,10 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from ..magref_core.dit.attention import Backend
-from ..magref_core.dit.checkpoint import check_finite, examine, read_checkpoint
+from ..magref_core.dit.checkpoint import Checkpoint, check_finite, examine, read_checkpoint
 from ..magref_core.dit.config import DiTConfig
+from ..magref_core.dit.gguf_file import is_gguf
 from ..magref_core.dit.model import MagrefDiT, fit_prompt
 from ..magref_core.dit.naming import upstream_names
+from ..magref_core.dit.summary import contents_of
+from . import gguf, model_summary
+from .quantisation import check_quantisation
 
 logger = logging.getLogger(__name__)
 
@@ -161,49 +165,65 @@ def load_magref_dit(file: str, model_options: dict[str, Any] | None = None, disa
     """Load the DiT as a ModelPatcher.
 
     Args:
-        file: a safetensors file or the index of a sharded model.
+        file: a safetensors or GGUF file, or the index of a sharded model.
         model_options: `dtype`, `fp8_optimizations`, `custom_operations`, `load_device` and `offload_device`,
-            as for `comfy.sd.load_diffusion_model`.
+            as for `comfy.sd.load_diffusion_model`. GGUF files bring operations of their own.
         disable_dynamic: set by the host where it needs a model outside dynamic VRAM.
 
     Raises:
         CheckpointError: the file is not a whole MAGREF DiT.
     """
     checkpoint = read_checkpoint(Path(file))
+    options = dict(model_options or {})
+    if is_gguf(checkpoint.files[0]):
+        weights, metadata = _gguf_weights(checkpoint), checkpoint.metadata
+        options |= {"custom_operations": gguf.GgufOperations}
+    else:
+        weights, metadata = _safetensors_weights(
+            checkpoint, convert=options.get("custom_operations") is None
+        )
+    shape = _examined(weights, metadata, checkpoint.label)
+    contents = contents_of(checkpoint, shape)
+    patcher = _build(shape, weights, options, disable_dynamic)
+    gguf.patch_at_use(patcher)
+    # The host loads the model again through this when it needs another copy of it.
+    patcher.cached_patcher_init = (load_magref_dit, (file, model_options))
+    patcher.set_attachments(model_summary.ATTACHMENT, contents)
+    found = model_summary.numbers(patcher)
+    logger.info("MAGREF DiT from %s: %s", checkpoint.label, model_summary.sentence(found))
+    return patcher
+
+
+def _safetensors_weights(
+    checkpoint: Checkpoint, *, convert: bool
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights under the model's names; no tensor is touched, so that they still stream from the disk."""
     weights: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for part in checkpoint.files:
         shard, shard_metadata = comfy.utils.load_torch_file(str(part), return_metadata=True)
         weights.update(shard)
         metadata.update(shard_metadata or {})
-    options = model_options or {}
-    weights = _upstream(weights, metadata, convert=options.get("custom_operations") is None)
-    shape = _examined(weights, metadata, checkpoint.label)
-    num_weights = comfy.utils.calculate_parameters(weights)
-    patcher = _build(shape, weights, options, disable_dynamic)
-    # The host loads the model again through this when it needs another copy of it.
-    patcher.cached_patcher_init = (load_magref_dit, (file, model_options))
-    logger.info(
-        "MAGREF DiT from %s: %d blocks of width %d, %.2f billion weights as %s, computing in %s",
-        checkpoint.label,
-        shape.num_layers,
-        shape.dim,
-        num_weights / 1e9,
-        patcher.model.get_dtype(),
-        patcher.model.get_dtype_inference(),
-    )
-    return patcher
-
-
-def _upstream(weights: dict[str, Tensor], metadata: dict[str, str], *, convert: bool) -> dict[str, Tensor]:
-    """The weights under the model's names; no tensor is touched, so that they still stream from the disk."""
-    if convert:  # what the metadata says is said in the names of the file
+    if convert:
+        check_quantisation(weights, metadata, label=checkpoint.label)
+        # What the metadata says is said in the names of the file.
         weights, _ = comfy.utils.convert_old_quants(weights, "", metadata=metadata)
-    names = upstream_names(weights)
-    weights = {names[name]: weight for name, weight in weights.items() if name in names}
+    weights = _renamed(weights)
     if convert:  # the mark of a scaled file is found only without its prefix
         weights, _ = comfy.utils.convert_old_quants(weights, "", metadata={})
+    return weights, metadata
+
+
+def _gguf_weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    weights = _renamed(gguf.read_weights(checkpoint.files[0]))
+    packed = {name: gguf.sample_of(weight) for name, weight in weights.items() if gguf.is_packed(weight)}
+    check_finite(packed, label=checkpoint.label)
     return weights
+
+
+def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    names = upstream_names(weights)
+    return {names[name]: weight for name, weight in weights.items() if name in names}
 
 
 def _examined(weights: dict[str, Tensor], metadata: dict[str, str], label: str) -> DiTConfig:
@@ -241,7 +261,7 @@ def _config(
     management = comfy.model_management
     config: Any = MagrefConfig({"image_model": "wan2.1", "model_type": "i2v", **asdict(shape)})
     config.quant_config = comfy.utils.detect_layer_quantization(weights, "")
-    is_quantised = config.quant_config is not None
+    is_quantised = config.quant_config is not None or any(gguf.is_packed(w) for w in weights.values())
     supported = config.supported_inference_dtypes
     dtype = options.get("dtype") or management.unet_dtype(
         model_params=comfy.utils.calculate_parameters(weights),

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from comfy_execution.utils import get_executing_context
 from server import PromptServer
 
 logger = logging.getLogger(__name__)
@@ -31,3 +32,11 @@ def show_notices(sentences: Sequence[str], hidden: Any, *, facts: Sequence[str] 
     page = getattr(PromptServer, "instance", None)
     if (facts or sentences) and page is not None and hidden is not None:
         page.send_progress_text("\n\n".join([*facts, *sentences]), hidden.unique_id)
+
+
+def show_on_running_node(sentence: str) -> None:
+    """Write a sentence on the node that runs; it need not ask who it is, which would split the host's cache."""
+    page = getattr(PromptServer, "instance", None)
+    context = get_executing_context()
+    if page is not None and context is not None:
+        page.send_progress_text(sentence, context.node_id)

@@ -1,8 +1,8 @@
 """GGUF weights in the host: packed tensors that its memory management knows, and layers that unpack at use.
 
-A packed weight is one of the host's quantised tensors with a layout of ours, so that moving, pinning, streaming
-and counting are the host's. A layer unpacks its own weight on the device for the length of its product; LoRAs
-are added to what was unpacked, and never packed again, which would lose most of them.
+A packed weight is one of the host's quantised tensors with a layout of ours, so that moving, pinning,
+streaming and counting are the host's. A layer unpacks its own weight on the device for the length of its
+product; LoRAs are added to what was unpacked, and never packed again, which would lose most of them.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from ..magref_core.dit.model import MagrefDiT, fit_prompt
 from ..magref_core.dit.naming import upstream_names
 from ..magref_core.dit.summary import contents_of
 from . import gguf, model_summary
-from .quantisation import check_quantisation
+from .quantisation import check_quantisation, correct_formats
 
 logger = logging.getLogger(__name__)
 
@@ -179,9 +179,7 @@ def load_magref_dit(file: str, model_options: dict[str, Any] | None = None, disa
         weights, metadata = _gguf_weights(checkpoint), checkpoint.metadata
         options |= {"custom_operations": gguf.GgufOperations}
     else:
-        weights, metadata = _safetensors_weights(
-            checkpoint, convert=options.get("custom_operations") is None
-        )
+        weights, metadata = _safetensors_weights(checkpoint, convert=options.get("custom_operations") is None)
     shape = _examined(weights, metadata, checkpoint.label)
     contents = contents_of(checkpoint, shape)
     patcher = _build(shape, weights, options, disable_dynamic)
@@ -211,6 +209,7 @@ def _safetensors_weights(
     weights = _renamed(weights)
     if convert:  # the mark of a scaled file is found only without its prefix
         weights, _ = comfy.utils.convert_old_quants(weights, "", metadata={})
+        correct_formats(weights)
     return weights, metadata
 
 

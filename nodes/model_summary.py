@@ -60,8 +60,8 @@ def sentence(found: dict[str, Any]) -> str:
         return words
     both = found["weight_bytes"] + found["forward_bytes"]
     return (
-        f"{words}, and 81 frames at 832 x 480 need about {_size(found['forward_bytes'])} beside them: with less "
-        f"than {_size(both)} of video memory, weights are fetched from main memory while it runs"
+        f"{words}, and 81 frames at 832 x 480 need about {_size(found['forward_bytes'])} beside them: with "
+        f"less than {_size(both)} of video memory, weights are fetched from main memory while it runs"
     )
 
 

@@ -35,7 +35,10 @@ def show_notices(sentences: Sequence[str], hidden: Any, *, facts: Sequence[str] 
 
 
 def show_on_running_node(sentence: str) -> None:
-    """Write a sentence on the node that runs; it need not ask who it is, which would split the host's cache."""
+    """Write a sentence on the node that runs.
+
+    The node need not ask the host who it is, which would give each node a cache of its own.
+    """
     page = getattr(PromptServer, "instance", None)
     context = get_executing_context()
     if page is not None and context is not None:

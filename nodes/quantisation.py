@@ -57,9 +57,7 @@ def check_quantisation(weights: Mapping[str, Tensor], metadata: Mapping[str, str
     _check_told(weights, layers, marks, label)
 
 
-def formats_told(
-    weights: Mapping[str, Tensor], metadata: Mapping[str, str], *, label: str
-) -> dict[str, str]:
+def formats_told(weights: Mapping[str, Tensor], metadata: Mapping[str, str], *, label: str) -> dict[str, str]:
     """Layer -> the format in which it says, or the metadata say, that it is.
 
     Raises:
@@ -75,8 +73,25 @@ def formats_told(
         return {layer: str(config["format"]) for layer, config in told.items()}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{label} does not say in a readable way how it is quantised: download it again or choose another file"
+            f"{label} does not say in a readable way how it is quantised: download it again or choose another "
+            "file"
         ) from error
+
+
+def correct_formats(weights: dict[str, Tensor]) -> None:
+    """Call e5m2 matrices so: the host takes all of the older form for e4m3fn, in which they overflow.
+
+    Args:
+        weights: after the host's conversion; changed in place.
+    """
+    for name in [name for name in weights if name.endswith(".comfy_quant")]:
+        weight = weights.get(name.removesuffix("comfy_quant") + "weight")
+        if weight is None or weight.dtype != torch.float8_e5m2:
+            continue
+        told = json.loads(bytes(weights[name].tolist()))
+        if told.get("format") == "float8_e4m3fn":
+            words = json.dumps(told | {"format": "float8_e5m2"}).encode()
+            weights[name] = torch.tensor(list(words), dtype=torch.uint8)
 
 
 def _parts(told: str) -> list[str]:

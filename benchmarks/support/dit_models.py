@@ -108,7 +108,7 @@ def enter_host(source: Path, device: str) -> None:
     importlib.import_module("comfy.cli_args").args.cpu = device == "cpu"
 
 
-def load_ours(file: Path, shape: Shape) -> Any:
+def load_in_pack(file: Path, options: dict[str, Any]) -> Any:
     """Our DiT as the host's MODEL, out of the pack as the host imports it."""
     if PACK not in sys.modules:
         init = ROOT / "__init__.py"
@@ -116,7 +116,12 @@ def load_ours(file: Path, shape: Shape) -> Any:
         assert spec is not None and spec.loader is not None
         sys.modules[PACK] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACK])
-    return importlib.import_module(f"{PACK}.nodes.model").load_magref_dit(str(file), {"dtype": shape.dtype})
+    return importlib.import_module(f"{PACK}.nodes.model").load_magref_dit(str(file), options)
+
+
+def load_ours(file: Path, shape: Shape) -> Any:
+    """Our DiT in the dtype of a shape."""
+    return load_in_pack(file, {"dtype": shape.dtype})
 
 
 def load_native(file: Path, shape: Shape) -> Any:

@@ -154,7 +154,9 @@ class _Reader:
 
     def header(self) -> GgufHeader:
         if self._take(4) != MAGIC:
-            raise CheckpointError(f"{self.label} is not a GGUF file: choose another file or download it again")
+            raise CheckpointError(
+                f"{self.label} is not a GGUF file: choose another file or download it again"
+            )
         version = self._number("I")
         if version not in (2, 3):
             raise CheckpointError(
@@ -222,8 +224,8 @@ class _Reader:
     def _list(self, kind: int, length: int) -> tuple[int | float | bool, ...] | None:
         if length > MAX_LIST:
             raise CheckpointError(
-                f"{self.label} is broken (a list in its header has {length:,} items, but at most {MAX_LIST:,} "
-                "are read): download it again"
+                f"{self.label} is broken (a list in its header has {length:,} items, but at most "
+                f"{MAX_LIST:,} are read): download it again"
             )
         if kind == _STRING:
             for _ in range(length):
@@ -236,15 +238,16 @@ class _Reader:
     def _letter(self, kind: int) -> str:
         if kind not in _SCALARS:
             raise CheckpointError(
-                f"{self.label} is broken (its header has a value of the unknown type {kind}): download it again"
+                f"{self.label} is broken (its header has a value of the unknown type {kind}): "
+                "download it again"
             )
         return _SCALARS[kind]
 
     def _check_architecture(self, value: Value | None) -> None:
         if value not in ARCHITECTURES:
             raise CheckpointError(
-                f"{self.label} is a GGUF file of the architecture '{value}', but MAGREF is of the architecture "
-                "'wan': choose a GGUF file of MAGREF"
+                f"{self.label} is a GGUF file of the architecture '{value}', but MAGREF is of the "
+                f"architecture 'wan': choose a GGUF file of MAGREF"
             )
 
     def _tensor(self, metadata: dict[str, Value]) -> GgufTensor:
@@ -316,4 +319,6 @@ class _Reader:
                 )
         [(name, times)] = Counter(tensor.name for tensor in tensors).most_common(1) or [("", 0)]
         if times > 1:
-            raise CheckpointError(f"{self.label} is broken (it holds {name} {times} times): download it again")
+            raise CheckpointError(
+                f"{self.label} is broken (it holds {name} {times} times): download it again"
+            )

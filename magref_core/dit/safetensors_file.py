@@ -66,8 +66,8 @@ def diagnosis(file: Path) -> str:
         return _fault_of_header(file.name, header, length, size)
     if length > MAX_HEADER and not start.startswith((GGUF_MAGIC, b"PK\x03\x04", b"<", b"version ")):
         return (
-            f"{file.name} says that its header is {length:,} bytes long, but at most {MAX_HEADER:,} are read: "
-            "download it again"
+            f"{file.name} says that its header is {length:,} bytes long, but at most {MAX_HEADER:,} are "
+            f"read: download it again"
         )
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return f"{file.name} is a PyTorch pickle, which may run code: choose a .safetensors file"

@@ -67,15 +67,15 @@ def check_shards(headers: Mapping[str, FileHeader], places: Mapping[str, str], *
         for name in header.shapes:
             if name in holders:
                 raise CheckpointError(
-                    f"{label} has {name} in two shards ({holders[name]} and {shard}), so they are of different "
-                    "downloads: download all shards again"
+                    f"{label} has {name} in two shards ({holders[name]} and {shard}), so they are of "
+                    f"different downloads: download all shards again"
                 )
             holders[name] = shard
     lost = [name for name, shard in places.items() if holders.get(name) != shard]
     if lost:
         raise CheckpointError(
-            f"{label} names {len(lost)} weights that are not in their shards ({few(lost)}), so index and shards "
-            "are of different downloads: download both again"
+            f"{label} names {len(lost)} weights that are not in their shards ({few(lost)}), so index and "
+            f"shards are of different downloads: download both again"
         )
     _check_dtypes(headers, label)
 

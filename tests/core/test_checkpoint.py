@@ -243,7 +243,9 @@ def test_of_large_weights_only_the_start_is_checked():
     with pytest.raises(CheckpointError, match=r"x has weights .* not finite .*\(large\)"):
         check_finite({"large": large}, label="x")
     with pytest.raises(CheckpointError):
-        check_finite({"small": torch.zeros(2**19).index_fill(0, torch.tensor(2**19 - 1), math.nan)}, label="x")
+        check_finite(
+            {"small": torch.zeros(2**19).index_fill(0, torch.tensor(2**19 - 1), math.nan)}, label="x"
+        )
 
 
 def test_eight_bit_weights_are_checked_too():
@@ -293,7 +295,10 @@ def test_what_is_no_safetensors_file_is_named(tmp_path, content, message):
         (b"GGUF\x03\x00\x00\x00", "holds no weights"),
         (b"\x80\x02\x8a\x0al\xfc\x9cF", "is a PyTorch pickle"),
         (b"garbage!", "is not a readable safetensors file"),
-        (struct.pack("<Q", 100_000_001) + b"{", "says that its header is 100,000,001 bytes long, but at most"),
+        (
+            struct.pack("<Q", 100_000_001) + b"{",
+            "says that its header is 100,000,001 bytes long, but at most",
+        ),
     ],
 )
 def test_a_large_file_of_another_kind_is_not_read_to_be_named(tmp_path, start, message):

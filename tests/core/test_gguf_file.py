@@ -107,7 +107,9 @@ def test_the_original_shape_is_told_apart(tmp_path):
     assert map_weights(file, [tensor])["a"].shape == (8, 18)
     told = [("add_array", "comfy.gguf.orig_shape.a", (2, 4))]
     file = write(tmp_path / "y.gguf", {"a": (array(8, 32), Kind.Q4_0)}, fields=told)
-    with pytest.raises(CheckpointError, match=r"a has 256 weights, but its original shape is told as \(2, 4\)"):
+    with pytest.raises(
+        CheckpointError, match=r"a has 256 weights, but its original shape is told as \(2, 4\)"
+    ):
         read_header(file)
 
 
@@ -160,7 +162,9 @@ def test_a_file_that_tells_no_architecture_is_judged_by_its_weights(tmp_path):
 @pytest.mark.parametrize(("number", "name"), [(23, "IQ4_XS"), (39, "MXFP4"), (4711, "type 4711")])
 def test_an_unknown_format_is_named(tmp_path, number, name):
     content = header(infos=[info("a", (256,), number, 0)], body=bytes(512))
-    sentence = f"holds a in the GGUF format {name}, but only F32, .*Q6_K are read: choose another quantisation"
+    sentence = (
+        f"holds a in the GGUF format {name}, but only F32, .*Q6_K are read: choose another quantisation"
+    )
     refused(tmp_path, content, sentence)
 
 
@@ -180,14 +184,26 @@ def test_an_unknown_format_is_named(tmp_path, number, name):
         (header(infos=[info("a", (), 8, 0)]), "is broken .*a has rows of 0 weights"),
         (header(infos=[info("a", (2**60, 2**60), 0, 0)]), "is cut off"),
         (header(infos=[info("a", (8,), 0, 2**63)]), "is cut off"),
-        (header(infos=[info("a", (8,), 0, 0), info("b", (8,), 0, 0)], body=bytes(64)), "is broken .*a and b lie"),
-        (header(infos=[info("a", (8,), 0, 0), info("a", (8,), 0, 32)], body=bytes(64)), "is broken .*a 2 times"),
-        (header(infos=[info("a", (8,), 0, 4)], body=bytes(64)), "is broken .*a does not lie at a multiple of 32"),
+        (
+            header(infos=[info("a", (8,), 0, 0), info("b", (8,), 0, 0)], body=bytes(64)),
+            "is broken .*a and b lie",
+        ),
+        (
+            header(infos=[info("a", (8,), 0, 0), info("a", (8,), 0, 32)], body=bytes(64)),
+            "is broken .*a 2 times",
+        ),
+        (
+            header(infos=[info("a", (8,), 0, 4)], body=bytes(64)),
+            "is broken .*a does not lie at a multiple of 32",
+        ),
         (header([value("general.alignment", UINT32, struct.pack("<I", 0))]), "is broken .*alignment is 0"),
         (header([value("general.alignment", UINT32, struct.pack("<I", 48))]), "is broken .*alignment is 48"),
         (header([value("general.alignment", STRING, text("x"))]), "is broken .*alignment is x"),
         (header(version=1), "is of GGUF version 1, but versions 2 and 3"),
-        (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "is of GGUF version 50331648, but versions 2 and 3 of little"),
+        (
+            b"GGUF" + struct.pack(">IQQ", 3, 0, 0),
+            "is of GGUF version 50331648, but versions 2 and 3 of little",
+        ),
         (b"GGML" + bytes(40), "is not a GGUF file"),
     ],
 )
@@ -211,7 +227,11 @@ def test_random_bytes_never_end_in_anything_but_a_sentence(tmp_path):
 
 def test_what_is_named_gguf_and_is_not_gets_its_sentence(tmp_path):
     file = tmp_path / "x.gguf"
-    for content, match in ((b"", "is empty"), (b"<!DOCTYPE", "is a web page"), (b"12345678", "is not a readable GGUF")):
+    for content, match in (
+        (b"", "is empty"),
+        (b"<!DOCTYPE", "is a web page"),
+        (b"12345678", "is not a readable GGUF"),
+    ):
         file.write_bytes(content)
         with pytest.raises(CheckpointError, match=f"^x.gguf {match}"):
             read_checkpoint(file)

@@ -50,8 +50,9 @@ def test_dtypes_are_told_in_the_words_of_the_file(tmp_path):
 def test_a_weight_in_two_shards_is_refused(tmp_path):
     index = save_shards(tmp_path, [matrices(MATRICES[:3]), matrices(MATRICES[2:])])
     sentence = (
-        r"^dit.safetensors.index.json has blocks.2.ffn.0.weight in two shards \(dit-00001-of-00002.safetensors "
-        r"and dit-00002-of-00002.safetensors\), so they are of different downloads: download all shards again$"
+        r"^dit.safetensors.index.json has blocks.2.ffn.0.weight in two shards "
+        r"\(dit-00001-of-00002.safetensors and dit-00002-of-00002.safetensors\), so they are of "
+        "different downloads: download all shards again$"
     )
     with pytest.raises(CheckpointError, match=sentence):
         read_checkpoint(index)
@@ -63,15 +64,16 @@ def test_an_index_that_names_weights_its_shards_lack_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"names 1 weights that are not in their shards \(blocks.2.ffn"):
         read_checkpoint(index)
     index = save_shards(tmp_path, parts, {MATRICES[0]: 1, MATRICES[1]: 0})
-    with pytest.raises(CheckpointError, match="names 2 weights .*: download both again"):
+    with pytest.raises(CheckpointError, match=r"names 2 weights .*: download both again"):
         read_checkpoint(index)
 
 
 def test_shards_of_different_dtypes_are_refused(tmp_path):
     index = save_shards(tmp_path, [matrices(MATRICES[:2]), matrices(MATRICES[2:], torch.float16)])
     sentence = (
-        r"has shards of different dtypes \(dit-00001-of-00002.safetensors in BF16, dit-00002-of-00002.safetensors "
-        r"in F16\), so they are of different downloads: download all shards of one of them$"
+        r"has shards of different dtypes \(dit-00001-of-00002.safetensors in BF16, "
+        r"dit-00002-of-00002.safetensors in F16\), so they are of "
+        "different downloads: download all shards of one of them$"
     )
     with pytest.raises(CheckpointError, match=sentence):
         read_checkpoint(index)
@@ -108,8 +110,8 @@ def test_a_header_that_lies_is_refused_with_its_fault(tmp_path, header, body, me
 def test_a_header_longer_than_any_is_not_read(tmp_path):
     file = write_header(tmp_path / "x.safetensors", b"{", length=2**40)
     sentence = (
-        "^x.safetensors says that its header is 1,099,511,627,776 bytes long, but at most 100,000,000 are read: "
-        "download it again$"
+        "^x.safetensors says that its header is 1,099,511,627,776 bytes long, but at most 100,000,000 are "
+        "read: download it again$"
     )
     with pytest.raises(CheckpointError, match=sentence):
         read_checkpoint(file)

@@ -96,8 +96,8 @@ def test_a_file_becomes_a_model_and_the_log_says_what_it_is(folder, weights, cap
         model = load("tiny.safetensors")
     assert torch.equal(answer(model), answer(models.our_model()))
     line = (
-        "MAGREF DiT from tiny.safetensors: Wan 2.1 image-to-video DiT, 3 blocks of width 256, 6.4 million weights; "
-        "in the file F32 25.8 MB; computes in float32; its weights take 25.8 MB of memory"
+        "MAGREF DiT from tiny.safetensors: Wan 2.1 image-to-video DiT, 3 blocks of width 256, 6.4 million "
+        "weights; in the file F32 25.8 MB; computes in float32; its weights take 25.8 MB of memory"
     )
     assert sum(line in record.getMessage() for record in caplog.records) == 1
 

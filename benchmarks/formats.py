@@ -208,11 +208,16 @@ def table(rows: list[Row]) -> str:
         if row.fault:
             lines.append(f"| {row.name} | no: {row.fault} | | | {row.file_bytes / MIB:.1f} MiB | | |")
             continue
-        peak = f" {row.peak_bytes / MIB:.1f} MiB |" if row.peak_bytes else " |" if has_peak else ""
-        lines.append(
-            f"| {row.name} | yes | {row.output_error:.2%} | {row.lora_error:.2%} | {row.file_bytes / "
-            f"MIB:.1f} MiB | {row.weight_bytes / MIB:.1f} MiB | {row.weight_bytes / exact:.0%} |{peak}"
-        )
+        cells = [
+            f"{row.output_error:.2%}",
+            f"{row.lora_error:.2%}",
+            f"{row.file_bytes / MIB:.1f} MiB",
+            f"{row.weight_bytes / MIB:.1f} MiB",
+            f"{row.weight_bytes / exact:.0%}",
+        ]
+        if has_peak:
+            cells.append(f"{(row.peak_bytes or 0) / MIB:.1f} MiB")
+        lines.append(f"| {row.name} | yes | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -48,8 +48,8 @@ class MagrefDiTLoader(io.ComfyNode):
                     "model",
                     options=model_names(),
                     tooltip="A .safetensors or .gguf file in models/diffusion_models (bf16, fp16, fp8, "
-                    "scaled fp8, nvfp4, mxfp8, int8; Q2_K to Q8_0), or the .safetensors.index.json of a model in "
-                    "several files. Any Wan 2.1 I2V model fits.",
+                    "scaled fp8, nvfp4, mxfp8, int8; Q2_K to Q8_0), or the .safetensors.index.json of a "
+                    "model in several files. Any Wan 2.1 I2V model fits.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -85,7 +85,7 @@ def model_names() -> list[str]:
 
 
 def _gguf_names() -> list[str]:
-    """GGUF files of the same folders: the host lists them for a name of ours, as it does not know the suffix."""
+    """GGUF files of the same folders: not knowing the suffix, the host lists them for a name of ours."""
     folders = folder_paths.get_folder_paths(FOLDER)
     if folder_paths.folder_names_and_paths.get(GGUF_FOLDER, ([],))[0] != folders:
         folder_paths.folder_names_and_paths[GGUF_FOLDER] = (list(folders), {".gguf"})

@@ -73,8 +73,8 @@ def formats_told(weights: Mapping[str, Tensor], metadata: Mapping[str, str], *, 
         return {layer: str(config["format"]) for layer, config in told.items()}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
-            f"{label} does not say in a readable way how it is quantised: download it again or choose another "
-            "file"
+            f"{label} does not say in a readable way how it is quantised: download it again or choose "
+            "another file"
         ) from error
 
 

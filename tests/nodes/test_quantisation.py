@@ -19,9 +19,9 @@ from benchmarks.support.format_files import COMFY_QUANT, FORMATS
 from . import lora_files, quantised_files, runs
 from .test_model import answer
 
-LIMITS = {"float8_e5m2": 0.1, "nvfp4": 0.2, "convrot_w4a4": 0.25}
-"""What a format may cost: the relative error of a velocity; the others 0.06."""
 LAYER = "blocks.0.ffn.0"
+LORA_STRENGTH = 6.0
+"""At which the LoRA of these tests changes the velocity by more than any rounding."""
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +63,26 @@ def test_a_format_of_the_host_is_read_and_takes_a_lora(tmp_path, monkeypatch, we
     lora_files.show_folder(tmp_path, monkeypatch)
     save_file(lora_files.lora("native"), tmp_path / "lora.safetensors")
     add_lora = nodes.LoraLoaderModelOnly().load_lora_model_only
-    patcher, reference = load(file), load(exact)
-    assert model_summary.numbers(patcher)["quantisation"] == [told]
-    plain, expected = (runs.sample(model, cfg=1.0, steps=1) for model in (patcher, reference))
-    assert 0 < runs.relative_difference(plain, expected) < LIMITS.get(told, 0.06)
-    changed, wanted = (
-        runs.sample(add_lora(model, "lora.safetensors", 1.0)[0], cfg=1.0, steps=1)
-        for model in (patcher, reference)
+    ours, native, reference = load(file), runs.native_model(file, None), load(exact)
+    assert model_summary.numbers(ours)["quantisation"] == [told]
+    plain, changed = (
+        [
+            runs.sample(add_lora(model, "lora.safetensors", strength)[0], cfg=1.0, steps=1)
+            for model in (ours, native, reference)
+        ]
+        for strength in (0.0, LORA_STRENGTH)
     )
+    for one, other, wanted in (plain, changed):
+        assert 0 < runs.relative_difference(one, wanted) < 1.1 * runs.relative_difference(other, wanted)
     # A LoRA that went missing would leave its whole effect as error.
-    assert runs.relative_difference(changed, wanted) < 0.5 * runs.relative_difference(expected, wanted)
+    effect = runs.relative_difference(plain[2], changed[2])
+    assert runs.relative_difference(changed[0], changed[2]) < 0.8 * effect
 
 
 def test_e5m2_of_the_older_form_is_not_taken_for_e4m3fn(tmp_path, weights, exact):
     patcher = load(FORMATS["scaled_fp8 e5m2"].write(weights, tmp_path))
     assert model_summary.numbers(patcher)["quantisation"] == ["float8_e5m2"]
-    assert 0 < runs.relative_difference(answer(patcher), answer(load(exact))) < 0.1
+    assert 0 < runs.relative_difference(answer(patcher), answer(load(exact))) < 0.2
 
 
 def test_an_unknown_format_is_named_with_those_that_are_known(tmp_path, weights):

@@ -15,8 +15,9 @@ import comfy.float
 import comfy.model_patcher
 import comfy.ops
 import comfy.patcher_extension
+import comfy.quant_ops
 import torch
-from comfy.quant_ops import QuantizedLayout, QuantizedTensor, register_layout_class
+from comfy.quant_ops import QuantizedTensor, register_layout_class
 from torch import Tensor, nn
 
 from ..magref_core.dit.gguf_blocks import dequantise
@@ -24,6 +25,9 @@ from ..magref_core.dit.gguf_file import PLAIN, map_weights, read_header
 from ..magref_core.errors import MagrefError
 
 LAYOUT = "MagrefGguf"
+
+# Absent where the host runs without comfy-kitchen; the pack loads all the same.
+_HostLayout: Any = getattr(comfy.quant_ops, "QuantizedLayout", object)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,7 @@ class GgufParams:
         """Nothing: a copy between tensors of different formats is refused by the sizes of their bytes."""
 
 
-class GgufLayout(QuantizedLayout):
+class GgufLayout(_HostLayout):
     """All block formats; which one is said by the parameters."""
 
     Params = GgufParams
@@ -173,7 +177,15 @@ def read_weights(file: Path, dtype: torch.dtype = torch.bfloat16) -> dict[str, T
     Returns:
         Name -> plain weights as they are; matrices in blocks packed; what else is in blocks (none in usual
         files, and small) in float32.
+
+    Raises:
+        MagrefError: the host has no quantised tensors.
     """
+    if _HostLayout is object:
+        raise MagrefError(
+            f"{file.name} is a GGUF file, for which ComfyUI needs its package comfy-kitchen: install "
+            f"ComfyUI's requirements again"
+        )
     tensors = read_header(file).tensors
     weights = map_weights(file, tensors)
     for tensor in tensors:

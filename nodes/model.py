@@ -30,6 +30,7 @@ from ..magref_core.dit.gguf_file import is_gguf
 from ..magref_core.dit.model import MagrefDiT, fit_prompt
 from ..magref_core.dit.naming import upstream_names
 from ..magref_core.dit.summary import contents_of
+from ..magref_core.errors import MagrefError
 from . import gguf, model_summary
 from .quantisation import check_quantisation, correct_formats
 
@@ -153,6 +154,14 @@ class MagrefBaseModel(comfy.model_base.WAN21):
         super(comfy.model_base.WAN21, self).__init__(model_config, model_type, device=device, unet_model=dit)
         self.image_to_video = True
 
+    def state_dict_for_saving(self, unet_state_dict, *args, **kwargs):
+        if any(gguf.is_packed(weight) for weight in self.diffusion_model.parameters()):
+            raise MagrefError(
+                "a model from a GGUF file cannot be saved, its weights stay packed: save one from a "
+                "safetensors file"
+            )
+        return super().state_dict_for_saving(unet_state_dict, *args, **kwargs)
+
     def extra_conds(self, **kwargs):
         text = kwargs.get("cross_attn")
         if text is not None:
@@ -183,7 +192,8 @@ def load_magref_dit(file: str, model_options: dict[str, Any] | None = None, disa
     shape = _examined(weights, metadata, checkpoint.label)
     contents = contents_of(checkpoint, shape)
     patcher = _build(shape, weights, options, disable_dynamic)
-    gguf.patch_at_use(patcher)
+    if options.get("custom_operations") is gguf.GgufOperations:
+        gguf.patch_at_use(patcher)
     # The host loads the model again through this when it needs another copy of it.
     patcher.cached_patcher_init = (load_magref_dit, (file, model_options))
     patcher.set_attachments(model_summary.ATTACHMENT, contents)

@@ -249,6 +249,21 @@ def test_loras_that_change_while_sampling_are_refused(q4_file):
         QuantizedTensor.from_float(torch.zeros(1, 256), gguf.LAYOUT)
 
 
+def test_a_packed_model_is_not_saved_as_something_else(q4_file, weights, tmp_path):
+    with pytest.raises(
+        MagrefError, match="a model from a GGUF file cannot be saved, its weights stay packed"
+    ):
+        load(q4_file).state_dict_for_saving()
+    plain = load(write_gguf(weights, tmp_path / "bf16.gguf", "BF16"))
+    assert len(plain.state_dict_for_saving()) == len(weights)
+
+
+def test_without_quantised_tensors_of_the_host_a_sentence_says_what_to_install(q4_file, monkeypatch):
+    monkeypatch.setattr(gguf, "_HostLayout", object)
+    with pytest.raises(MagrefError, match=r"q4.gguf is a GGUF file, .* comfy-kitchen: install ComfyUI's"):
+        load(q4_file)
+
+
 def test_the_summary_tells_formats_and_needs(q4_file):
     found = model_summary.numbers(load(q4_file))
     assert found["stored"]["Q4_K"] == sum(

@@ -3,13 +3,18 @@ from __future__ import annotations
 import json
 import logging
 import math
+from types import SimpleNamespace
 
 import folder_paths
 import pytest
 import torch
+from comfy_execution.utils import CurrentNodeContext
 from magref_pack.magref_core.errors import CheckpointError
 from magref_pack.nodes.loaders import MagrefDiTLoader, model_names
 from safetensors.torch import load_file, save_file
+from server import PromptServer
+
+from benchmarks.support.gguf_writing import write_gguf
 
 from . import models
 from .test_model import answer
@@ -80,6 +85,30 @@ def test_files_are_listed_and_shards_appear_as_their_index(folder):
         "sub/dit.safetensors.index.json",
         "two.sft",
     ]
+
+
+def test_gguf_files_are_listed_though_the_host_does_not_know_them(folder):
+    for name in ("a.gguf", "sub/b.gguf", "c.safetensors", "d.ggml"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    assert [name.replace("\\", "/") for name in model_names()] == ["a.gguf", "c.safetensors", "sub/b.gguf"]
+    (folder / "a.gguf").unlink()
+    folder_paths.filename_list_cache.clear()
+    assert "a.gguf" not in model_names()
+
+
+def test_a_gguf_file_is_loaded_and_the_node_shows_what_it_holds(folder, weights, monkeypatch):
+    write_gguf(weights, folder / "tiny.gguf", "Q8_0")
+    shown = []
+    page = SimpleNamespace(send_progress_text=lambda text, node: shown.append((node, text)))
+    monkeypatch.setattr(PromptServer, "instance", page, raising=False)
+    with CurrentNodeContext(prompt_id="p", node_id="7"):
+        output = MagrefDiTLoader.execute("tiny.gguf", "default")
+    [(node, sentence)] = shown
+    assert node == "7" and "3 blocks of width 256" in sentence and "Q8_0 2." in sentence
+    [numbers] = output.ui["magref_model"]
+    assert json.loads(json.dumps(numbers))["stored"]["Q8_0"] > 2 * 10**6
+    assert 0 < error(output.args[0], weights, folder) < 0.02
 
 
 def test_a_file_put_there_later_is_listed(folder):
@@ -184,11 +213,18 @@ def test_a_file_that_went_away_is_named(folder):
 
 def test_broken_and_foreign_files_get_the_sentence_of_the_core(folder, weights):
     save_file(weights | {"head.head.bias": torch.full((64,), math.nan)}, folder / "nan.safetensors")
+    whole = write_gguf(weights, folder / "whole.gguf", "Q4_0").read_bytes()
+    (folder / "cut.gguf").write_bytes(whole[:-100])
+    (folder / "flux.gguf").write_bytes(
+        whole.replace(b"\x03\x00\x00\x00\x00\x00\x00\x00wan", b"\x03" + bytes(7) + b"pug")
+    )
     (folder / "empty.safetensors").touch()
     no_image = {name: value for name, value in weights.items() if "img" not in name}
     save_file(no_image, folder / "wan22.safetensors")
     for name, message in (
         ("nan.safetensors", "not finite numbers"),
+        ("cut.gguf", r"cut.gguf is cut off \([\d,]+ of [\d,]+ bytes\): download it again"),
+        ("flux.gguf", "flux.gguf is a GGUF file of the architecture 'pug', but MAGREF"),
         ("empty.safetensors", r"is empty \(0 bytes\): download it again"),
         ("wan22.safetensors", "is a Wan 2.2 image-to-video model .* choose a MAGREF checkpoint"),
     ):

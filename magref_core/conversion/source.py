@@ -1,0 +1,170 @@
+"""Reading a DiT tensor by tensor, and a tensor piece by piece, without mapping its files into memory.
+
+A mapped file counts as memory of the process as far as it was touched; a plain read does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..dit.checkpoint import examine, read_checkpoint
+from ..dit.config import DiTConfig
+from ..dit.naming import upstream_names
+from ..errors import CheckpointError
+
+DTYPES: dict[str, torch.dtype] = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}
+"""Names in the header of a safetensors file -> dtype."""
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+"""What can be converted."""
+
+PIECE = 2**25
+"""Bytes that are read or written at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """Where a tensor lies."""
+
+    file: Path
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+    """First byte in the file."""
+    num_bytes: int
+
+    def pieces(self, check: Callable[[], None]) -> Iterator[Tensor]:
+        """The values in order, flat, at most `PIECE` bytes at a time.
+
+        Args:
+            check: called before each; may raise to stop.
+
+        Raises:
+            CheckpointError: the file is shorter than its header says, or cannot be read.
+        """
+        try:
+            with self.file.open("rb", buffering=0) as stream:
+                stream.seek(self.start)
+                for start in range(0, self.num_bytes, PIECE):
+                    check()
+                    buffer = torch.empty(min(PIECE, self.num_bytes - start), dtype=torch.uint8)
+                    _fill(stream, memoryview(buffer.numpy()), self.file)
+                    yield buffer.view(self.dtype)
+        except OSError as error:
+            raise CheckpointError(f"{self.file.name} cannot be read ({error}): look at its disk") from error
+
+    def read(self, check: Callable[[], None]) -> Tensor:
+        """The whole tensor; see `pieces`."""
+        result = torch.empty(self.shape, dtype=self.dtype)
+        flat, filled = result.reshape(-1), 0
+        for piece in self.pieces(check):
+            flat[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return result
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A DiT that can be converted."""
+
+    label: str
+    files: tuple[Path, ...]
+    tensors: dict[str, Stored]
+    """Upstream name -> place, in the order of the files."""
+    metadata: dict[str, str]
+    config: DiTConfig
+    left_out: tuple[str, ...]
+    """Names in the files that the DiT does not know."""
+
+
+def open_source(path: Path) -> Source:
+    """Read the headers of a DiT that is whole and not quantised.
+
+    Args:
+        path: a safetensors file, or the index of a sharded one.
+
+    Raises:
+        CheckpointError: see `read_checkpoint` and `examine`; or the weights are no floats of 16 or 32 bits.
+    """
+    if path.name.endswith(".gguf"):
+        raise CheckpointError(
+            f"{path.name} is a GGUF file, whose values are rounded already: convert from the official weights "
+            "or another .safetensors file of 16 or 32 bits"
+        )
+    checkpoint = read_checkpoint(path)
+    stored = {name: place for file in checkpoint.files for name, place in read_header(file).items()}
+    names = upstream_names(stored)
+    tensors = {upstream: stored[name] for name, upstream in names.items()}
+    _refuse_short_formats(tensors, checkpoint.label)
+    shapes = {name: place.shape for name, place in tensors.items()}
+    config, fit = examine(shapes, label=checkpoint.label, metadata=checkpoint.metadata)
+    return Source(
+        label=checkpoint.label,
+        files=checkpoint.files,
+        tensors={name: place for name, place in tensors.items() if name not in fit.unexpected},
+        metadata=checkpoint.metadata,
+        config=config,
+        left_out=(*fit.unexpected, *(name for name in stored if name not in names)),
+    )
+
+
+def read_header(file: Path) -> dict[str, Stored]:
+    """Name -> place of each tensor of a safetensors file that `read_checkpoint` found whole.
+
+    Raises:
+        CheckpointError: it holds a dtype that `DTYPES` lacks.
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header: dict[str, Any] = json.loads(stream.read(length))
+    header.pop("__metadata__", None)
+    unknown = sorted({entry["dtype"] for entry in header.values()} - DTYPES.keys())
+    if unknown:
+        raise CheckpointError(
+            f"{file.name} holds numbers of the kind {unknown[0]}, which no MAGREF checkpoint has: choose another file"
+        )
+    return {
+        name: Stored(
+            file=file,
+            dtype=DTYPES[entry["dtype"]],
+            shape=tuple(entry["shape"]),
+            start=8 + length + entry["data_offsets"][0],
+            num_bytes=entry["data_offsets"][1] - entry["data_offsets"][0],
+        )
+        for name, entry in header.items()
+    }
+
+
+def _refuse_short_formats(tensors: dict[str, Stored], label: str) -> None:
+    short = [name for name, place in tensors.items() if place.dtype not in FLOATS]
+    if short:
+        kind = str(tensors[short[0]].dtype).removeprefix("torch.")
+        raise CheckpointError(
+            f"{label} is in a short format already ({short[0]} is {kind}), but weights of 16 or 32 bits are "
+            "needed: convert from the official weights, or from a bf16 or fp16 file"
+        )
+
+
+def _fill(stream: Any, view: memoryview, file: Path) -> None:
+    while view:
+        count = stream.readinto(view)
+        if not count:
+            raise CheckpointError(f"{file.name} ended while it was read: download it again")
+        view = view[count:]

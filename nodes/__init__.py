@@ -5,11 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .canvas import BuildMaskedCanvas
+from .convert import MagrefConvertModel
 from .decode import DecodeVideo
 from .demo import DemoEncoders, register_bundle
 from .guidance import ApplyMaskedGuidance
 from .installation import is_loaded_already
 from .loaders import MagrefDiTLoader
+from .lora import MagrefLoraLoader
 from .references import LoadReferences
 from .routes import register_routes
 from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
@@ -18,6 +20,8 @@ from .segmenters import register_folders
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     MagrefDiTLoader,
+    MagrefLoraLoader,
+    MagrefConvertModel,
     DemoEncoders,
     LoadReferences,
     AutoMaskSubject,

@@ -64,11 +64,15 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", type=Path, help="a .safetensors file, or the .safetensors.index.json of shards")
+    parser.add_argument(
+        "source", type=Path, help="a .safetensors file, or the .safetensors.index.json of shards"
+    )
     parser.add_argument("--format", choices=NAMES, default="fp8", help="default fp8")
     parser.add_argument("--out", type=Path, help="the new file, or its folder; default: beside the source")
     parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
-    parser.add_argument("--report", type=Path, help="where the JSON of the report goes; default: beside the new file")
+    parser.add_argument(
+        "--report", type=Path, help="where the JSON of the report goes; default: beside the new file"
+    )
     parser.add_argument(
         "--probe",
         action="store_true",
@@ -80,7 +84,9 @@ def read_arguments() -> argparse.Namespace:
         action="store_true",
         help="run the quality benchmark on a bundle before and after; for the demo model and models trained like it",
     )
-    parser.add_argument("--bundle", type=Path, default=DEMO, help="the other files for --quality; default: the demo's")
+    parser.add_argument(
+        "--bundle", type=Path, default=DEMO, help="the other files for --quality; default: the demo's"
+    )
     parser.add_argument(
         "--quality-options", default="--quick --no-ablations", help="default: --quick --no-ablations"
     )
@@ -127,7 +133,9 @@ def place_bundle(bundle: Path, dit: Path, folder: Path) -> None:
     """
     for name in ("vae", "text_encoders", "clip_vision"):
         if not (bundle / name).is_dir():
-            raise HostError(f"{bundle} holds no folder {name}: give --bundle a folder laid out like models/demo")
+            raise HostError(
+                f"{bundle} holds no folder {name}: give --bundle a folder laid out like models/demo"
+            )
         shutil.copytree(bundle / name, folder / name)
     (folder / "diffusion_models").mkdir()
     shutil.copy(dit, folder / "diffusion_models" / dit.name)

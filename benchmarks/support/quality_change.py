@@ -20,7 +20,9 @@ def change_table(before: Sequence[Record], after: Sequence[Record]) -> str:
     Raises:
         ValueError: they are of other scenes.
     """
-    scenes = [[(record["set"], record["number"], record["seed"]) for record in run] for run in (before, after)]
+    scenes = [
+        [(record["set"], record["number"], record["seed"]) for record in run] for run in (before, after)
+    ]
     if scenes[0] != scenes[1]:
         raise ValueError("the two runs are of other scenes: give both the same options")
     lines = [

@@ -99,3 +99,16 @@ def _replaced(name: str, table: dict[str, str]) -> str:
         if name == theirs or name.startswith(theirs + "."):
             return ours + name[len(theirs) :]
     return name
+
+
+def from_diffusers(name: str) -> str:
+    """The upstream name of a module or weight that has a name of the diffusers library; others stay."""
+    return _from_diffusers(name)
+
+
+def to_diffusers(name: str) -> str:
+    """The way back of `from_diffusers`."""
+    block = _BLOCK.fullmatch(name)
+    table = _DIFFUSERS_BLOCK if block else _DIFFUSERS_TOP
+    back = {ours: theirs for theirs, ours in table.items()}
+    return block[1] + _replaced(block[2], back) if block else _replaced(name, back)

@@ -27,26 +27,30 @@ class MagrefConvertModel(io.ComfyNode):
             node_id="MagrefConvertModel",
             display_name="MAGREF Convert Model",
             category="MAGREF/loaders",
-            description="Writes a shorter copy of a MAGREF checkpoint into models/diffusion_models, for cards with "
+            description="Writes a shorter copy of a MAGREF checkpoint into models/diffusion_models, for "
+            "cards with "
             "less memory, and says what each matrix loses. A stopped run goes on where it was.",
             search_aliases=["magref", "quantize", "fp8", "nvfp4", "int8", "bf16", "convert"],
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=model_names(),
-                    tooltip="The official weights (.safetensors.index.json), or one file in fp32, bf16 or fp16.",
+                    tooltip="The official weights (.safetensors.index.json), or one file in fp32, bf16 or "
+                    "fp16.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="fp8",
-                    tooltip="How the blocks' matrices are stored. fp8 and int8 halve bf16, nvfp4 quarters it and is "
+                    tooltip="How the blocks' matrices are stored. fp8 and int8 halve bf16, nvfp4 quarters "
+                    "it and is "
                     "fast on Blackwell cards; fp8_scaled is fp8 in the form that older programs read.",
                 ),
                 io.String.Input(
                     "name",
                     default="",
-                    tooltip="Name of the new file in models/diffusion_models, a folder before it allowed. Empty: "
+                    tooltip="Name of the new file in models/diffusion_models, a folder before it allowed. "
+                    "Empty: "
                     "name of the model, and the format.",
                 ),
                 io.Boolean.Input(
@@ -116,13 +120,15 @@ def target_in(folder: Path, name: str) -> Path:
     parts = PurePath(stem.replace("\\", "/"))
     if not parts.name or parts.is_absolute() or ".." in parts.parts or ":" in stem or "\0" in stem:
         raise MagrefError(
-            f"the name of the new file is {name!r}, but it must lie in ComfyUI's models/{FOLDER}: give a bare name "
+            f"the name of the new file is {name!r}, but it must lie in ComfyUI's models/{FOLDER}: give a "
+            "bare name "
             "such as magref_fp8, or one with a folder such as MAGREF/magref_fp8"
         )
     target = folder / parts.with_name(parts.name + SUFFIX)
     if not target.resolve().is_relative_to(folder.resolve()):
         raise MagrefError(
-            f"the name of the new file is {name!r}, which leads out of ComfyUI's models/{FOLDER} through a link: "
+            f"the name of the new file is {name!r}, which leads out of ComfyUI's models/{FOLDER} through a "
+            "link: "
             "give a bare name such as magref_fp8"
         )
     return target

@@ -31,7 +31,8 @@ class MagrefLoraLoader(io.ComfyNode):
             node_id="MagrefLoraLoader",
             display_name="MAGREF LoRA Loader",
             category="MAGREF/loaders",
-            description="Puts a LoRA on the model, by whatever names its tool wrote it, and says how much of it "
+            description="Puts a LoRA on the model, by whatever names its tool wrote it, and says how much "
+            "of it "
             "fits. For LoRAs that need few steps it tells how to sample.",
             search_aliases=["magref", "lora", "lightx2v", "distill", "peft", "diffusers", "kohya"],
             inputs=[
@@ -39,7 +40,8 @@ class MagrefLoraLoader(io.ComfyNode):
                 io.Combo.Input(
                     "lora",
                     options=lora_names(),
-                    tooltip="A .safetensors file in models/loras, in the names of ComfyUI, diffusers, peft, kohya, "
+                    tooltip="A .safetensors file in models/loras, in the names of ComfyUI, diffusers, "
+                    "peft, kohya, "
                     "Wan-Fun, OneTrainer, LyCORIS or lightx2v.",
                 ),
                 io.Float.Input(
@@ -54,7 +56,8 @@ class MagrefLoraLoader(io.ComfyNode):
                     "preset",
                     options=[AUTO, NONE, *PRESETS],
                     default=AUTO,
-                    tooltip="What the outputs steps, shift and guidance_scale say. auto tells a distilled LoRA by "
+                    tooltip="What the outputs steps, shift and guidance_scale say. auto tells a distilled "
+                    "LoRA by "
                     "the name of its file; for all others, and with none, they are MAGREF's own.",
                 ),
             ],
@@ -106,7 +109,8 @@ def settings_of(preset: str, lora: str) -> tuple[SamplingPreset, list[str]]:
         return OFFICIAL, []
     found = PRESETS[name]
     return found, [
-        f"Sample with {found.steps} steps, shift {found.shift:g}, guidance_scale {found.guidance_scale:g} and the "
+        f"Sample with {found.steps} steps, shift {found.shift:g}, guidance_scale {found.guidance_scale:g} "
+        "and the "
         f"solver {found.solver} ({name}): link steps, shift and guidance_scale to MAGREF Sampler."
     ]
 
@@ -120,7 +124,8 @@ def read_lora(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = folder_paths.get_full_path(FOLDER, name) if isinstance(name, str) else None
     if path is None or not path.endswith((".safetensors", ".sft")):
         raise CheckpointError(
-            f"there is no LoRA {name!r} in ComfyUI's models/{FOLDER}: put a .safetensors file there and press R"
+            f"there is no LoRA {name!r} in ComfyUI's models/{FOLDER}: put a .safetensors file there and "
+            "press R"
         )
     read_checkpoint(Path(path))  # says what is wrong with a broken file
     tensors, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
@@ -136,7 +141,8 @@ def model_shapes(model: Any) -> dict[str, tuple[int, ...]]:
     dit = model.model.diffusion_model
     if not (hasattr(dit, "blocks") and hasattr(dit, "patch_embedding") and hasattr(dit, "head")):
         raise MagrefError(
-            f"the model is a {type(model.model).__name__}, but this node knows the layers of Wan models: use Load "
+            f"the model is a {type(model.model).__name__}, but this node knows the layers of Wan models: "
+            "use Load "
             "LoRA for it, or load a MAGREF checkpoint with MAGREF DiT Loader"
         )
     shapes = {name: tuple(value.shape) for name, value in dit.named_parameters()}
@@ -161,7 +167,8 @@ def sentences(lora: Lora, label: str) -> tuple[list[str], list[str]]:
     warnings: list[str] = []
     if lora.misfits:
         warnings.append(
-            f"{label} was made for another kind of Wan model: {_few(lora.misfits)} has another shape here and is "
+            f"{label} was made for another kind of Wan model: {_few(lora.misfits)} has another shape here "
+            "and is "
             "left out"
         )
     if foreign := [key for key in lora.unknown if not _belongs(key, lora.misfits)]:

@@ -3,7 +3,7 @@
 python scripts/convert.py MODEL.safetensors.index.json --format fp8
     official shards, or one file, become MODEL_fp8.safetensors beside the source; 1 GB of memory is enough
 
-python scripts/convert.py models/demo/diffusion_models/magref_demo_dit.safetensors --format nvfp4 --out out/ --quality
+python scripts/convert.py models/demo/diffusion_models/magref_demo_dit.safetensors --out out/ --quality
     and say what the change costs the small demo model in the quality benchmark
 
 Formats: bf16 (half of float32), fp8 (comfy_quant), fp8_scaled (the older form), int8 and nvfp4 (comfy_quant).
@@ -82,7 +82,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quality",
         action="store_true",
-        help="run the quality benchmark on a bundle before and after; for the demo model and models trained like it",
+        help="run the quality benchmark on a bundle before and after; for the demo model and models "
+        "trained like it",
     )
     parser.add_argument(
         "--bundle", type=Path, default=DEMO, help="the other files for --quality; default: the demo's"

@@ -1,4 +1,4 @@
-"""A DiT of the released size in shards with holes: every name, shape and byte count, next to nothing on the disk."""
+"""A DiT of the released size in shards with holes: all names and shapes, next to nothing on the disk."""
 
 from __future__ import annotations
 

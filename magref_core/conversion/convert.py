@@ -42,8 +42,8 @@ def convert(
 ) -> Report:
     """Convert a DiT.
 
-    A run that is stopped leaves a draft beside the target, hidden and under another name; the same call goes on
-    with it, and gives the same file as a run in one piece.
+    A run that is stopped leaves a draft beside the target, hidden and under another name; the same call goes
+    on with it, and gives the same file as a run in one piece.
 
     Args:
         source: a safetensors file, or the index of a sharded model.
@@ -56,7 +56,8 @@ def convert(
         Sizes and losses.
 
     Raises:
-        CheckpointError: the source is no whole DiT, in a short format already, or holds values that are not finite.
+        CheckpointError: the source is no whole DiT, in a short format already, or holds values that are not
+            finite.
         MagrefError: the format is unknown, or the target cannot be written. No half file is left.
     """
     watch = Watch() if watch is None else watch
@@ -77,7 +78,8 @@ def convert(
     except OSError as error:
         draft.discard()
         raise MagrefError(
-            f"{target.name} could not be written ({error.strerror or error}); nothing is left of it: free some "
+            f"{target.name} could not be written ({error.strerror or error}); nothing is left of it: free "
+            "some "
             "space or choose another folder"
         ) from error
     return Report(
@@ -159,6 +161,7 @@ def _check_room(draft: Draft) -> None:
     needed, free = draft.missing_bytes + SPARE_BYTES, shutil.disk_usage(folder).free
     if needed > free:
         raise MagrefError(
-            f"{draft.target.name} needs {needed / 1e9:.1f} GB, but the disk of {folder} has {free / 1e9:.1f} GB "
+            f"{draft.target.name} needs {needed / 1e9:.1f} GB, but the disk of {folder} has "
+            f"{free / 1e9:.1f} GB "
             "free: free some space or choose another folder"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -84,6 +84,12 @@ def comfy_quant(format_name: str) -> Tensor:
     return torch.tensor(list(text), dtype=torch.uint8)
 
 
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The bytes of a flat, contiguous tensor on the CPU, which may be written to."""
+    array: Any = tensor.view(torch.uint8).numpy()  # pyright: ignore[reportUnknownMemberType]
+    return memoryview(array)
+
+
 def told_format(mark: Tensor, *, layer: str) -> FormatName:
     """The format that a `comfy_quant` tensor tells.
 
@@ -91,7 +97,7 @@ def told_format(mark: Tensor, *, layer: str) -> FormatName:
         CheckpointError: it tells none that `FORMATS` writes.
     """
     try:
-        told = json.loads(bytes(mark.tolist()))["format"]
+        told = json.loads(bytes_of(mark).tobytes())["format"]
         return _TOLD[told]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -112,7 +118,7 @@ def to_tiles(scales: Tensor) -> Tensor:
     # As bytes: float8 cannot be padded on every device.
     padded = torch.zeros(tall * TILE_ROWS, wide * TILE_COLUMNS, dtype=torch.uint8)
     padded[:rows, :columns] = scales.view(torch.uint8)
-    tiles = padded.unflatten(0, (tall, 4, 32)).unflatten(-1, (wide, TILE_COLUMNS))  # tall 4 32 wide 4
+    tiles = padded.view(tall, 4, 32, wide, TILE_COLUMNS)
     tiles = tiles.permute(0, 3, 2, 1, 4).reshape(tall * TILE_ROWS, wide * TILE_COLUMNS)
     return tiles.view(scales.dtype)
 
@@ -166,7 +172,7 @@ def _encode_int8(rows: Tensor, scale: Tensor) -> Parts:
 
 
 def _encode_nvfp4(rows: Tensor, scale: Tensor) -> Parts:
-    blocks = rows.unflatten(1, (-1, BLOCK))
+    blocks = rows.view(len(rows), -1, BLOCK)
     scales = (blocks.abs().amax(dim=-1) / FP4_MAX / scale).clamp_(max=FP8_MAX).to(FP8)
     steps = (scale * scales.float())[..., None]
     values = torch.where(steps == 0, 0.0, blocks / steps).clamp_(-FP4_MAX, FP4_MAX)
@@ -174,7 +180,7 @@ def _encode_nvfp4(rows: Tensor, scale: Tensor) -> Parts:
 
 
 def _decode_nvfp4(parts: Parts, scale: Tensor) -> Tensor:
-    values = from_fp4(parts["weight"]).unflatten(1, (-1, BLOCK))
+    values = from_fp4(parts["weight"]).view(len(parts["weight"]), -1, BLOCK)
     return (values * (scale * parts["weight_scale"].float())[..., None]).flatten(1)
 
 

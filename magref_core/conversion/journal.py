@@ -1,4 +1,4 @@
-"""A file under way: written beside its place under another name, with notes of what is on the disk for good."""
+"""A file under way: beside its place, under another name, with notes of what is on the disk for good."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .formats import bytes_of
 from .plan import Place, Plan
 from .source import PIECE
 
@@ -22,8 +23,8 @@ COMMIT_BYTES = 2**28
 class Draft:
     """A file that grows under a temporary name; used in a `with` block.
 
-    Leaving the block keeps what was noted, for a later run to go on with; `finish` puts the file in its place,
-    `discard` removes it.
+    Leaving the block keeps what was noted, for a later run to go on with; `finish` puts the file in its
+    place, `discard` removes it.
     """
 
     def __init__(self, target: Path, plan: Plan) -> None:
@@ -75,8 +76,8 @@ class Draft:
         self._stream.seek(place.start)
         for value in values:
             flat = value.contiguous().reshape(-1).view(torch.uint8)
-            for piece in flat.split(PIECE):
-                view = memoryview(piece.numpy())
+            for start in range(0, len(flat), PIECE):
+                view = bytes_of(flat[start : start + PIECE])
                 self._unsafe_bytes += len(view)
                 while view:  # an unbuffered stream may take less than it is given
                     view = view[self._stream.write(view) :]

@@ -97,13 +97,15 @@ def restore(parts: Parts, form: Format) -> Tensor:
 def not_finite(label: str) -> CheckpointError:
     """The error for a tensor with NaN or infinite values."""
     return CheckpointError(
-        f"{label} has values that are not finite numbers: download the source file again or choose another one"
+        f"{label} has values that are not finite numbers: download the source file again or choose another "
+        "one"
     )
 
 
 def _in_rows(weight: Tensor) -> Iterator[Tensor]:
-    for rows in weight.split(_step(weight.shape[1])):
-        yield rows.float()
+    step = _step(weight.shape[1])
+    for start in range(0, len(weight), step):
+        yield weight[start : start + step].float()
 
 
 def _step(columns: int) -> int:
@@ -123,7 +125,7 @@ def _probes(columns: int) -> Tensor:
 
 
 def _squares(values: Tensor) -> float:
-    return float(torch.linalg.vector_norm(values)) ** 2
+    return float(values.square().sum(dtype=torch.float64))
 
 
 def _ratio(error: float, of: float) -> float:

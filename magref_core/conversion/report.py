@@ -78,7 +78,8 @@ class Report:
             lines.append(f"{self.num_resumed} tensors were done by an earlier run that was stopped.")
         if self.left_out:
             lines.append(
-                f"{len(self.left_out)} tensors that the DiT does not know were left out, such as {self.left_out[0]}."
+                f"{len(self.left_out)} tensors that the DiT does not know were left out, such as "
+                f"{self.left_out[0]}."
             )
         if losses:
             lines += [
@@ -94,10 +95,11 @@ class Report:
             lines += [_row(f"worst: {name}", losses[name]) for name in worst]
             lines += [
                 "",
-                "Errors are norms of differences over norms; outputs are answers to random inputs of norm 1 per "
+                "Errors are norms of differences over norms; outputs are answers to random inputs of norm "
+                "1 per "
                 "channel, multiplied by the weights alone.",
             ]
-        return "\n".join(lines + ([""] + self.notes if self.notes else []))
+        return "\n".join(lines + (["", *self.notes] if self.notes else []))
 
 
 def total_of(losses: list[Loss]) -> Loss:
@@ -119,7 +121,8 @@ def _figures(loss: Loss) -> dict[str, float]:
 
 
 def _row(label: str, loss: Loss) -> str:
-    return f"| {label} | {loss.relative_error:.3%} | {loss.relative_output_error:.3%} | {loss.largest_error:.2g} |"
+    figures = f"{loss.relative_error:.3%} | {loss.relative_output_error:.3%} | {loss.largest_error:.2g}"
+    return f"| {label} | {figures} |"
 
 
 def _size(num_bytes: int) -> str:

@@ -18,6 +18,7 @@ from ..dit.checkpoint import examine, read_checkpoint
 from ..dit.config import DiTConfig
 from ..dit.naming import upstream_names
 from ..errors import CheckpointError
+from .formats import bytes_of
 
 DTYPES: dict[str, torch.dtype] = {
     "F32": torch.float32,
@@ -65,7 +66,7 @@ class Stored:
                 for start in range(0, self.num_bytes, PIECE):
                     check()
                     buffer = torch.empty(min(PIECE, self.num_bytes - start), dtype=torch.uint8)
-                    _fill(stream, memoryview(buffer.numpy()), self.file)
+                    _fill(stream, bytes_of(buffer), self.file)
                     yield buffer.view(self.dtype)
         except OSError as error:
             raise CheckpointError(f"{self.file.name} cannot be read ({error}): look at its disk") from error
@@ -105,7 +106,8 @@ def open_source(path: Path) -> Source:
     """
     if path.name.endswith(".gguf"):
         raise CheckpointError(
-            f"{path.name} is a GGUF file, whose values are rounded already: convert from the official weights "
+            f"{path.name} is a GGUF file, whose values are rounded already: convert from the official "
+            "weights "
             "or another .safetensors file of 16 or 32 bits"
         )
     checkpoint = read_checkpoint(path)
@@ -138,7 +140,8 @@ def read_header(file: Path) -> dict[str, Stored]:
     unknown = sorted({entry["dtype"] for entry in header.values()} - DTYPES.keys())
     if unknown:
         raise CheckpointError(
-            f"{file.name} holds numbers of the kind {unknown[0]}, which no MAGREF checkpoint has: choose another file"
+            f"{file.name} holds numbers of the kind {unknown[0]}, which no MAGREF checkpoint has: choose "
+            "another file"
         )
     return {
         name: Stored(

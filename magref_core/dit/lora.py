@@ -105,17 +105,7 @@ def normalise_lora(
         CheckpointError: factors do not fit each other or the blocks of this model, one of a pair is missing,
             or values are not finite.
     """
-    places = _Places(shapes)
-    found: dict[str, dict[str, tuple[str, Tensor]]] = {}
-    unknown: list[str] = []
-    for key, value in tensors.items():
-        place = places.of(key)
-        if place is None:
-            unknown.append(key)
-            continue
-        _check_finite(value, key, label)
-        layer, kind = place
-        found.setdefault(layer, {})[kind] = (key, value)
+    found, unknown = _sorted(tensors, _Places(shapes), label)
     misfits: list[str] = []
     for layer, parts in list(found.items()):
         _check_pairs(layer, parts, label)
@@ -146,6 +136,23 @@ def normalise_lora(
         unknown=tuple(unknown),
         misfits=tuple(misfits),
     )
+
+
+def _sorted(
+    tensors: Mapping[str, Tensor], places: _Places, label: str
+) -> tuple[dict[str, dict[str, tuple[str, Tensor]]], list[str]]:
+    """Layer -> kind -> key and value; and the keys without a place."""
+    found: dict[str, dict[str, tuple[str, Tensor]]] = {}
+    unknown: list[str] = []
+    for key, value in tensors.items():
+        place = places.of(key)
+        if place is None:
+            unknown.append(key)
+            continue
+        _check_finite(value, key, label)
+        layer, kind = place
+        found.setdefault(layer, {})[kind] = (key, value)
+    return found, unknown
 
 
 class _Places:
@@ -193,7 +200,8 @@ def _ending(key: str) -> tuple[str, str | None]:
 def _check_pairs(layer: str, parts: Mapping[str, tuple[str, Tensor]], label: str) -> None:
     if (DOWN in parts) != (UP in parts):
         raise CheckpointError(
-            f"{label} holds one of the two factors of {layer} ({next(iter(parts.values()))[0]}) and lacks the "
+            f"{label} holds one of the two factors of {layer} ({next(iter(parts.values()))[0]}) and lacks "
+            "the "
             "other: download it again"
         )
     if DOWN not in parts:
@@ -246,27 +254,34 @@ def _needed(
 
 
 def _alphas(
-    metadata: Mapping[str, str], found: Mapping[str, Any]
+    metadata: Mapping[str, str], found: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, tuple[tuple[str, Tensor], ...]]:
     """Alpha of layers that have none of their own, from what diffusers writes into the metadata."""
+    told = _settings(metadata)
+    patterns = cast("dict[str, Any]", told.get("alpha_pattern") or {})
+    alphas: dict[str, tuple[tuple[str, Tensor], ...]] = {}
+    for layer, parts in found.items():
+        theirs = to_diffusers(layer)
+        own = [value for name, value in patterns.items() if theirs.endswith(name)]
+        alpha = (own or [told.get("lora_alpha")])[0]
+        if DOWN in parts and "alpha" not in parts and isinstance(alpha, int | float):
+            alphas[layer] = (("alpha", torch.tensor(float(alpha))),)
+    return alphas
+
+
+def _settings(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of peft in the metadata, without the part before each; none where they are broken."""
     try:
         told: Any = json.loads(metadata.get("lora_adapter_metadata", "{}"))
     except ValueError:
         return {}
     if not isinstance(told, dict):
         return {}
-    settings = {str(key).rpartition(".")[2]: value for key, value in cast("dict[str, Any]", told).items()}
-    alpha, patterns = settings.get("lora_alpha"), settings.get("alpha_pattern") or {}
-    alphas: dict[str, tuple[tuple[str, Tensor], ...]] = {}
-    for layer, parts in found.items():
-        own = next((value for name, value in patterns.items() if to_diffusers(layer).endswith(name)), alpha)
-        if DOWN in parts and "alpha" not in parts and isinstance(own, int | float):
-            alphas[layer] = (("alpha", torch.tensor(float(own))),)
-    return alphas
+    return {key.rpartition(".")[2]: value for key, value in cast("dict[str, Any]", told).items()}
 
 
 def _formed(kind: str, value: Tensor) -> Tensor:
-    """peft keeps the lengths of DoRA as a vector, the host as a column."""
+    """Peft keeps the lengths of DoRA as a vector, the host as a column."""
     return value[:, None] if kind == "dora_scale" and value.ndim == 1 else value
 
 

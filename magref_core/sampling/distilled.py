@@ -27,8 +27,8 @@ PRESETS: dict[str, SamplingPreset] = {
 }
 """LoRAs of step and guidance distillation.
 
-lightx2v names 4 steps at timesteps 1000, 750, 500 and 250 with shift 5 and no guidance; twice as many steps cost
-twice the time and keep more motion.
+lightx2v names 4 steps at timesteps 1000, 750, 500 and 250 with shift 5 and no guidance; twice as many steps
+are in use too, at twice the time.
 
 Source: ModelTC/LightX2V, configs/distill, `infer_steps`, `sample_shift`, `enable_cfg`, `denoising_step_list`.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from contextlib import contextmanager
@@ -172,13 +173,13 @@ def test_progress_counts_bytes_of_the_source_to_the_end(source, target):
     convert(source, target, "int8", watch=Watch(on_progress=lambda done, total: seen.append((done, total))))
     assert seen[0][0] == 0
     assert seen[-1][0] == seen[-1][1]
-    assert all(before <= after for (before, _), (after, _) in zip(seen, seen[1:], strict=False))
+    assert all(before <= after for (before, _), (after, _) in itertools.pairwise(seen))
 
 
 def test_an_existing_file_is_replaced_only_on_request(source, target):
     convert(source, target, "bf16")
     before = target.read_bytes()
-    with pytest.raises(MagrefError, match="new.safetensors exists already: choose another name, or allow"):
+    with pytest.raises(MagrefError, match=r"new.safetensors exists already: choose another name, or allow"):
         convert(source, target, "fp8")
     assert target.read_bytes() == before
     convert(source, target, "fp8", overwrite=True)
@@ -187,13 +188,13 @@ def test_an_existing_file_is_replaced_only_on_request(source, target):
 
 def test_the_source_is_never_written_over(source):
     before = source.read_bytes()
-    with pytest.raises(MagrefError, match="is the file that is to be converted: choose another name"):
+    with pytest.raises(MagrefError, match=r"is the file that is to be converted: choose another name"):
         convert(source, source, "fp8", overwrite=True)
     assert source.read_bytes() == before
 
 
 def test_another_suffix_is_refused(source, target):
-    with pytest.raises(MagrefError, match="its name must end with .safetensors"):
+    with pytest.raises(MagrefError, match=r"its name must end with .safetensors"):
         convert(source, target.with_suffix(".gguf"), "fp8")
 
 
@@ -214,7 +215,7 @@ def test_a_source_in_a_short_format_is_refused(tmp_path, target, weights, dtype)
         tmp_path / "x.safetensors",
     )
     with pytest.raises(
-        CheckpointError, match="in a short format already .* is float8_.*: convert from the official"
+        CheckpointError, match=r"in a short format already .* is float8_.*: convert from the official"
     ):
         convert(tmp_path / "x.safetensors", target, "fp8")
 
@@ -222,20 +223,20 @@ def test_a_source_in_a_short_format_is_refused(tmp_path, target, weights, dtype)
 @pytest.mark.parametrize("name", FORMATS[1:])
 def test_what_was_converted_once_is_not_converted_again(source, target, name):
     convert(source, target, name)
-    with pytest.raises(CheckpointError, match="in a short format already"):
+    with pytest.raises(CheckpointError, match=r"in a short format already"):
         convert(target, target.with_name("again.safetensors"), "bf16")
 
 
 def test_a_gguf_file_is_refused(tmp_path, target):
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
-    with pytest.raises(CheckpointError, match="a.gguf is a GGUF file, whose values are rounded already"):
+    with pytest.raises(CheckpointError, match=r"a.gguf is a GGUF file, whose values are rounded already"):
         convert(tmp_path / "a.gguf", target, "fp8")
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(source, target, monkeypatch):
     monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: type("U", (), {"free": 2**20})())
     with pytest.raises(
-        MagrefError, match="needs 0.0 GB, but the disk of .* has 0.0 GB free: free some space"
+        MagrefError, match=r"needs 0.0 GB, but the disk of .* has 0.0 GB free: free some space"
     ):
         convert(source, target, "fp8")
     assert names_in(target.parent) == []
@@ -256,7 +257,7 @@ def files_of_at_most(size):
 def test_a_disk_that_fills_up_on_the_way_leaves_no_half_file(source, target, weights):
     with (
         files_of_at_most(400_000),
-        pytest.raises(MagrefError, match="could not be written .* nothing is left"),
+        pytest.raises(MagrefError, match=r"could not be written .* nothing is left"),
     ):
         convert(source, target, "fp8")
     assert names_in(target.parent) == []
@@ -264,7 +265,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_half_file(source, target, wei
 
 def test_a_path_that_cannot_be_written_is_told(source, tmp_path):
     (tmp_path / "a file").write_text("x")
-    with pytest.raises(MagrefError, match="new.safetensors could not be written .* choose another folder"):
+    with pytest.raises(MagrefError, match=r"new.safetensors could not be written .* choose another folder"):
         convert(source, tmp_path / "a file" / "new.safetensors", "fp8")
 
 

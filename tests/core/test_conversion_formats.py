@@ -11,9 +11,9 @@ from magref_core.conversion.formats import (
     format_named,
     from_fp4,
     from_tiles,
-    told_format,
     to_fp4,
     to_tiles,
+    told_format,
 )
 from magref_core.conversion.quantise import quantise, restore
 from magref_core.errors import CheckpointError, MagrefError

@@ -189,7 +189,7 @@ def test_factors_of_two_ranks_are_refused():
         "blocks.0.ffn.0.lora_B.weight": torch.ones(64, 8),
     }
     with pytest.raises(
-        CheckpointError, match="do not fit each other, 4 x 128 and 64 x 8, but the rank must be"
+        CheckpointError, match=r"do not fit each other, 4 x 128 and 64 x 8, but the rank must be"
     ):
         normalised(tensors)
 
@@ -206,7 +206,7 @@ def test_values_that_are_not_finite_are_refused(value):
     tensors = file_of("kohya", ["blocks.0.ffn.0"])
     next(iter(tensors.values()))[0, 0] = value
     with pytest.raises(
-        CheckpointError, match="my.safetensors has values that are not finite numbers .lora_unet_"
+        CheckpointError, match=r"my.safetensors has values that are not finite numbers .lora_unet_"
     ):
         normalised(tensors)
 

@@ -185,10 +185,10 @@ def test_a_lora_that_cannot_fit_is_one_sentence(folder, change, words):
 
 
 def test_files_that_are_missing_or_broken_are_one_sentence(folder):
-    with pytest.raises(CheckpointError, match="there is no LoRA 'x.safetensors' in ComfyUI's models/loras"):
+    with pytest.raises(CheckpointError, match=r"there is no LoRA 'x.safetensors' in ComfyUI's models/loras"):
         loaded(None, "x.safetensors")
     (folder / "torn.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{torn")
-    with pytest.raises(CheckpointError, match="torn.safetensors is .*: download it again"):
+    with pytest.raises(CheckpointError, match=r"torn.safetensors is .*: download it again"):
         loaded(None, "torn.safetensors")
 
 
@@ -197,7 +197,7 @@ def test_another_kind_of_model_is_one_sentence(folder):
         model = type("SDXL", (), {"diffusion_model": torch.nn.Linear(2, 2)})()
 
     with pytest.raises(
-        MagrefError, match="the model is a SDXL, but this node knows the layers of Wan models"
+        MagrefError, match=r"the model is a SDXL, but this node knows the layers of Wan models"
     ):
         loaded(Other(), file_of(folder, "bare"))
 
@@ -221,5 +221,7 @@ def test_the_outputs_say_how_to_sample(folder, name, preset, expected):
 
 
 def test_an_unknown_preset_is_one_sentence(folder):
-    with pytest.raises(MagrefError, match="the preset is 'fast', which is unknown: choose one of auto, none"):
+    with pytest.raises(
+        MagrefError, match=r"the preset is 'fast', which is unknown: choose one of auto, none"
+    ):
         loaded(runs.our_model(), file_of(folder, "bare"), preset="fast")

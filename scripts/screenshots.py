@@ -31,6 +31,7 @@ from scripts.graph_page import Area
 from scripts.host import Host, end_cleanly_on_terminate, use_host_python
 from scripts.host_install import HostError
 from scripts.workflow_specs import WORKFLOWS
+from scripts.workflow_specs.files import DIT, LORA
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -38,6 +39,31 @@ if TYPE_CHECKING:
 NODE_PICTURES = ROOT / "web" / "docs" / "img"
 WORKFLOW_PICTURES = ROOT / "docs" / "img"
 NODE_PREFIX = "Magref"
+
+UNSHOWN: dict[str, Any] = {
+    "loader": {
+        "class_type": "MagrefDiTLoader",
+        "inputs": {"model": DIT.name, "precision": "default"},
+    },
+    "lora": {
+        "class_type": "MagrefLoraLoader",
+        "inputs": {"model": ["loader", 0], "lora": LORA.name, "strength": 1.0, "preset": "auto"},
+    },
+    "sampler": {
+        "class_type": "MagrefSampler",
+        "inputs": {
+            "model": ["lora", 0],
+            "steps": ["lora", 1],
+            "shift": ["lora", 2],
+            "guidance_scale": ["lora", 3],
+        },
+    },
+    "convert": {
+        "class_type": "MagrefConvertModel",
+        "inputs": {"model": DIT.name, "format": "fp8", "name": "", "overwrite": False},
+    },
+}
+"""A graph, in API format, with the nodes that no shipped workflow has."""
 
 DENSITY = 2
 """Pixels of a picture for each CSS pixel."""
@@ -153,7 +179,8 @@ def take(page: Page, area: Area, file: Path) -> None:
 def take_nodes(browser: Browser, url: str, names: Collection[str]) -> None:
     """One picture of each node of ours, as it stands in the first workflow that has it, the demo's last."""
     page, taken = open_page(browser, url, nodes2=False), set[str]()
-    for workflow in sorted(shipped_workflows("workflows/api").values(), key=workflow_edit.runs_demo_model):
+    shipped = sorted(shipped_workflows("workflows/api").values(), key=workflow_edit.runs_demo_model)
+    for workflow in (*shipped, UNSHOWN):
         for node_id, node in workflow.items():
             kind = node["class_type"]
             if not kind.startswith(NODE_PREFIX) or kind in taken or (names and kind not in names):

@@ -16,7 +16,7 @@ SHORTENED = re.compile(r"blocks\.\d+\.((self|cross)_attn\.(q|k|v|o|k_img|v_img)|
 """The matrices of the blocks: 98.5 % of the weights of the 14B model.
 
 All else stays as it is in the source: norms, biases, modulation, patch embedding, the embeddings of time,
-text and picture, the head. So it does in Kijai's fp8 files of the Wan models, whose list of what is kept reads
+text and picture, the head. So it does in Kijai's fp8 files of the Wan models, whose list of what is kept is
 norm, head, bias, patch_embedding, text_embedding, time_, img_emb and modulation. They cost 1 GB in float32,
 and an error in them reaches every token of every block.
 """

@@ -1,0 +1,124 @@
+"""The command that converts: where its file goes, how it is stopped and gone on with, what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.support.quality_change import change_table
+from magref_core.conversion.formats import FORMATS
+from magref_core.dit.attention import Backend
+from magref_core.dit.config import DiTConfig
+from magref_core.dit.model import MagrefDiT
+from scripts import ROOT, convert
+
+CONFIG = DiTConfig(dim=256, ffn_dim=8192, num_heads=2, num_layers=4, text_dim=8, clip_dim=12, freq_dim=16)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    torch.manual_seed(0)
+    shapes = MagrefDiT(CONFIG, Backend(device="meta")).state_dict()
+    file = tmp_path_factory.mktemp("source") / "magref.safetensors"
+    save_file({name: torch.randn(value.shape) * 0.1 for name, value in shapes.items()}, file)
+    return file
+
+
+def command(source, target, *words):
+    return [
+        sys.executable,
+        ROOT / "scripts" / "convert.py",
+        source,
+        "--format",
+        "nvfp4",
+        "--out",
+        target,
+        *words,
+    ]
+
+
+def environment():
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def test_the_command_knows_the_formats_of_the_core():
+    assert convert.NAMES == FORMATS
+
+
+@pytest.mark.parametrize(
+    ("source_name", "out", "expected"),
+    [
+        ("a/magref.safetensors", None, "a/magref_fp8.safetensors"),
+        ("a/dit.safetensors.index.json", None, "a/dit_fp8.safetensors"),
+        ("a/magref.safetensors", "b/x.safetensors", "b/x.safetensors"),
+        ("a/magref.safetensors", "b/folder", "b/folder/magref_fp8.safetensors"),
+    ],
+)
+def test_the_new_file_lies_beside_the_source_or_where_it_is_told(source_name, out, expected):
+    from pathlib import Path
+
+    target = convert.target_of(Path(source_name), "fp8", None if out is None else Path(out))
+    assert target == Path(expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM there")
+def test_a_command_that_is_terminated_goes_on_to_the_same_bytes(source, tmp_path):
+    whole, target = tmp_path / "whole.safetensors", tmp_path / "new.safetensors"
+    subprocess.run(command(source, whole), env=environment(), check=True, capture_output=True)
+    process = subprocess.Popen(
+        command(source, target), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    draft = tmp_path / ".new.safetensors.part"
+    while not draft.exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert not target.exists()
+    assert draft.exists()
+    again = subprocess.run(
+        command(source, target), env=environment(), check=True, capture_output=True, text=True
+    )
+    assert target.read_bytes() == whole.read_bytes()
+    assert not draft.exists()
+    assert "48 matrices shortened" in again.stdout
+    report = json.loads((tmp_path / "new.report.json").read_text())
+    assert len(report["layers"]) == len(load_file(source))
+
+
+def test_a_mistake_is_one_sentence(source, tmp_path):
+    ran = subprocess.run(
+        command(tmp_path / "absent.safetensors", tmp_path / "x.safetensors"),
+        env=environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.strip() == "error: absent.safetensors does not exist: choose another file"
+
+
+def record(number, identity):
+    return {"set": "one", "number": number, "seed": number, "scores": {"ours": {"identity": (identity, 1.0)}}}
+
+
+def test_the_change_of_quality_is_told_with_its_interval():
+    before = [record(number, 1.0) for number in range(40)]
+    after = [record(number, float(number % 2)) for number in range(40)]
+    (row,) = [line for line in change_table(before, after).splitlines() if "1 subject" in line]
+    assert row.startswith("| identity top-1, 1 subject | 1.000 | 0.500 | -0.500 [")
+    assert row.endswith("| significant |")
+    assert "+0.000 [+0.000, +0.000] | not significant" in change_table(before, before)
+
+
+def test_runs_of_other_scenes_are_not_compared():
+    with pytest.raises(ValueError, match="the two runs are of other scenes"):
+        change_table([record(0, 1.0)], [record(1, 1.0)])

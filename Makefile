@@ -3,7 +3,7 @@ PYTHON ?= python3
 DIR ?=
 ARGS ?=
 
-.PHONY: host demo test check fix golden bench quality train-demo
+.PHONY: host demo test check fix golden bench quality convert train-demo
 
 host:
 	$(PYTHON) scripts/host.py $(ARGS)
@@ -28,6 +28,9 @@ bench:
 
 quality:
 	$(PYTHON) scripts/bench.py quality $(ARGS)
+
+convert:
+	$(PYTHON) scripts/convert.py $(ARGS)
 
 train-demo:
 	$(PYTHON) scripts/train_demo.py $(ARGS)

@@ -40,6 +40,8 @@ NODE_PICTURES = ROOT / "web" / "docs" / "img"
 WORKFLOW_PICTURES = ROOT / "docs" / "img"
 NODE_PREFIX = "Magref"
 
+OFFICIAL = "MAGREF/diffusion_pytorch_model.safetensors.index.json"
+
 UNSHOWN: dict[str, Any] = {
     "loader": {
         "class_type": "MagrefDiTLoader",
@@ -60,7 +62,7 @@ UNSHOWN: dict[str, Any] = {
     },
     "convert": {
         "class_type": "MagrefConvertModel",
-        "inputs": {"model": DIT.name, "format": "fp8", "name": "", "overwrite": False},
+        "inputs": {"model": OFFICIAL, "format": "fp8", "name": "", "overwrite": False},
     },
 }
 """A graph, in API format, with the nodes that no shipped workflow has."""

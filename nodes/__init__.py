@@ -9,6 +9,7 @@ from .convert import MagrefConvertModel
 from .decode import DecodeVideo
 from .demo import DemoEncoders, register_bundle
 from .guidance import ApplyMaskedGuidance
+from .guider import ReferenceGuider
 from .installation import is_loaded_already
 from .loaders import MagrefDiTLoader
 from .lora import MagrefLoraLoader
@@ -30,6 +31,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     MagrefSampler,
     MagrefSolver,
     MagrefSchedule,
+    ReferenceGuider,
     DecodeVideo,
 )
 

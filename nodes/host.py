@@ -169,3 +169,27 @@ def attach_guidance(
         "clip_vision_output": seen,
     }
     return node_helpers.conditioning_set_values(conditioning, values)
+
+
+def leave_references_out(conditioning: Any, latent_format: Any) -> Any:
+    """A copy of the CONDITIONING without its references: what a model learns that is trained without them.
+
+    Canvas latents are 0 once normalised, nothing is marked, image tokens are 0; the text stays.
+
+    Args:
+        conditioning: the host's list of pairs, each with a canvas; left as it is.
+        latent_format: of the model, which knows the raw latents that are normalised to 0.
+    """
+    left: list[Any] = []
+    for text, extras in conditioning:
+        canvas_latents = extras["concat_latent_image"]
+        nothing = latent_format.process_out(torch.zeros_like(canvas_latents))
+        values = {"concat_latent_image": nothing}
+        if (mask := extras.get("concat_mask")) is not None:
+            values["concat_mask"] = torch.ones_like(mask)  # the host's polarity: 0 is given
+        if (seen := extras.get("clip_vision_output")) is not None:
+            unseen = comfy.clip_vision.Output()
+            unseen["penultimate_hidden_states"] = torch.zeros_like(seen.penultimate_hidden_states)
+            values["clip_vision_output"] = unseen
+        left += node_helpers.conditioning_set_values([[text, extras]], values)
+    return left

@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .canvas import BuildMaskedCanvas
 from .convert import MagrefConvertModel
 from .decode import DecodeVideo
+from .decorrelation import DecorrelateReferences
 from .demo import DemoEncoders, register_bundle
 from .guidance import ApplyMaskedGuidance
 from .guider import ReferenceGuider
@@ -26,6 +27,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DemoEncoders,
     LoadReferences,
     AutoMaskSubject,
+    DecorrelateReferences,
     BuildMaskedCanvas,
     ApplyMaskedGuidance,
     MagrefSampler,

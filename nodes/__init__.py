@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .best_of import BestOf
 from .canvas import BuildMaskedCanvas
 from .convert import MagrefConvertModel
 from .decode import DecodeVideo
@@ -19,6 +20,7 @@ from .routes import register_routes
 from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
 from .segmentation import AutoMaskSubject
 from .segmenters import register_folders
+from .subject_report import SubjectReport
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     MagrefDiTLoader,
@@ -35,6 +37,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     MagrefSchedule,
     ReferenceGuider,
     DecodeVideo,
+    BestOf,
+    SubjectReport,
 )
 
 

@@ -41,8 +41,8 @@ class ReferenceGuider(io.ComfyNode):
                 _scale(
                     "reference_scale",
                     1.0,
-                    "By the references: 1 adds nothing, 2 to 3 drives the look of the subjects further towards "
-                    "the pictures for a third answer of the model per step; much more copies the pictures.",
+                    "By the references: 1 adds nothing, 2 to 3 drives the looks of the subjects further "
+                    "towards the pictures for a third answer of the model per step; much more copies them.",
                 ),
                 io.Combo.Input(
                     "form",
@@ -135,7 +135,11 @@ class MagrefGuider(comfy.samplers.CFGGuider):
         self.inner_set_conds(conds)
 
     def predict_noise(
-        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
     ) -> Tensor:
         options = {} if model_options is None else model_options
         sigma = float(timestep.flatten()[0])
@@ -205,9 +209,7 @@ def _without_references(
             name: host.leave_references_out(cond, model.model.latent_format) for name, cond in conds.items()
         }
     if left_out != BLANK:  # over a link, where the host does not look
-        raise MagrefError(
-            f"left_out is '{left_out}', which is unknown: choose one of {', '.join(LEFT_OUT)}"
-        )
+        raise MagrefError(f"left_out is '{left_out}', which is unknown: choose one of {', '.join(LEFT_OUT)}")
     if vae is None or clip_vision is None:
         raise MagrefError(
             "an empty canvas is wanted in place of the references, but vae or clip_vision is not connected: "

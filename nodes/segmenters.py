@@ -186,12 +186,8 @@ def load_to_device(file: Path) -> torch.nn.Module:
     return holder.sam
 
 
-def face_finder(*, required: bool) -> FaceFinder | None:
-    """The detector of the best insightface pack in the host's models, or None.
-
-    Raises:
-        MagrefError: it is required, and the package or a pack is missing or broken.
-    """
+def face_folders() -> list[Path]:
+    """Folders of the host's models with insightface's ONNX files, the best pack first."""
     folders = [
         folder
         for root in folder_paths.folder_names_and_paths.get(FACES, ((), ()))[0]
@@ -199,7 +195,16 @@ def face_finder(*, required: bool) -> FaceFinder | None:
         if folder.is_dir() and any(folder.glob("*.onnx"))
     ]
     rank = {name: place for place, name in enumerate(PACKS)}
-    folders.sort(key=lambda folder: rank.get(folder.name, len(PACKS)))
+    return sorted(folders, key=lambda folder: rank.get(folder.name, len(PACKS)))
+
+
+def face_finder(*, required: bool) -> FaceFinder | None:
+    """The detector of the best insightface pack in the host's models, or None.
+
+    Raises:
+        MagrefError: it is required, and the package or a pack is missing or broken.
+    """
+    folders = face_folders()
     if not folders:
         if required:
             raise CheckpointError(

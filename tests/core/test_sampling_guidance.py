@@ -38,7 +38,7 @@ def linear(image, text, *, a=3.0, b=-2.0):
 
 
 def both(form, *, text_scale, reference_scale, answer=linear):
-    """Two-condition guidance as the node puts it together; 1 is a condition that is given, 0 one that is not."""
+    """Guidance by two conditions as the node puts it together; 1 is given, 0 is not."""
     guided = guide(answer(ONE, ONE), answer(ONE, ZERO), text_scale)
     if form == "joint":
         return add_reference_guidance(guided, answer(ONE, ONE), answer(ZERO, ONE), reference_scale)
@@ -111,7 +111,9 @@ def test_a_noise_level_out_of_range_is_refused(value):
 def test_an_empty_range_and_an_unknown_form_are_refused():
     with pytest.raises(MagrefError, match=r"set end_sigma to at most 0.3"):
         ReferenceGuidance(start_sigma=0.3, end_sigma=0.6)
-    with pytest.raises(MagrefError, match=r"the form is 'sum', which is unknown: choose one of joint, chained"):
+    with pytest.raises(
+        MagrefError, match=r"the form is 'sum', which is unknown: choose one of joint, chained"
+    ):
         ReferenceGuidance(form="sum")
 
 

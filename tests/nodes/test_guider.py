@@ -39,7 +39,9 @@ def run(guider, steps=3):
     sampler = MagrefSolver.execute("unipc", True).args[0]
     sigmas = MagrefSchedule.execute("unipc", steps, 3.0).args[0]
     noise = Noise_RandomNoise(7)
-    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, runs.empty(**SIZE)).args[0]["samples"]
+    return SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, runs.empty(**SIZE)).args[0][
+        "samples"
+    ]
 
 
 def plain(model, positive, negative, scale=5.0):
@@ -167,9 +169,13 @@ def test_an_empty_canvas_can_stand_for_what_is_left_out():
 
 
 def test_an_empty_canvas_without_its_encoders_is_refused():
-    with pytest.raises(MagrefError, match=r"vae or clip_vision is not connected: connect both, or set left_out"):
+    with pytest.raises(
+        MagrefError, match=r"vae or clip_vision is not connected: connect both, or set left_out"
+    ):
         guider(models.our_model(), reference_scale=2.0, left_out="blank canvas")
-    with pytest.raises(MagrefError, match=r"left_out is 'noise', which is unknown: choose one of zeros, blank"):
+    with pytest.raises(
+        MagrefError, match=r"left_out is 'noise', which is unknown: choose one of zeros, blank"
+    ):
         guider(models.our_model(), reference_scale=2.0, left_out="noise")
 
 

@@ -116,8 +116,9 @@ class BestOf(io.ComfyNode):
         judge = Judge(vae, canvas.references, look, drop_frames)
         best, takes, finished = best_take(run, judge, seeds, draft_steps=draft_steps, steps=steps)
         scores = as_json(best, takes, steps=steps)
-        if isinstance(cls.hidden.extra_pnginfo, dict):
-            cls.hidden.extra_pnginfo[METADATA] = json.loads(scores)
+        written = getattr(cls.hidden, "extra_pnginfo", None)  # no hidden inputs outside a prompt
+        if isinstance(written, dict):
+            written[METADATA] = json.loads(scores)
         show_notices([], cls.hidden, facts=[sentence(best, takes)])
         return io.NodeOutput({**latent, "samples": finished}, best.seed, scores)
 

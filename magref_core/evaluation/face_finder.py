@@ -81,6 +81,7 @@ def find_by_faces(
         boxes=boxes,
         likeness=likeness,
         shares=_shares(likeness),
+        alone=_alone(likeness),
         method="faces",
     )
 
@@ -98,6 +99,12 @@ def _alike(faces: Sequence[KnownFace], known: Sequence[Floats]) -> Floats:
 def _sides(frame: Bytes) -> npt.NDArray[np.float32]:
     height, width = frame.shape[:2]
     return np.array([width, height, width, height], np.float32)
+
+
+def _alone(likeness: Floats) -> Floats:
+    """(F, N): likeness to the own face, 0 where that looks more like somebody else."""
+    own = np.diagonal(likeness, axis1=1, axis2=2)
+    return np.asarray(np.where(own >= likeness.max(2), own, 0), np.float32)
 
 
 def _shares(likeness: Floats) -> Floats:

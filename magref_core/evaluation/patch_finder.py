@@ -92,6 +92,7 @@ def find_by_patches(
         boxes=boxes,
         likeness=likeness,
         shares=shares,
+        alone=_alone(likeness, shares),
         method="encoder",
     )
 
@@ -152,6 +153,12 @@ def _place(likeness: Floats) -> npt.NDArray[np.bool_]:
     _, labels = cv2.connectedComponents((likeness >= least).astype(np.uint8), connectivity=8)
     row, column = np.unravel_index(int(likeness.argmax()), likeness.shape)
     return np.asarray(labels == labels[row, column])
+
+
+def _alone(likeness: Floats, shares: Floats) -> Floats:
+    """(F, N): likeness times the part of the own place that is like nobody else."""
+    own = np.diagonal(likeness, axis1=1, axis2=2)
+    return np.asarray(own * np.diagonal(shares.mean(2), axis1=1, axis2=2), np.float32)
 
 
 def _shares(nearest: npt.NDArray[np.intp], place: npt.NDArray[np.bool_], count: int) -> Floats:

@@ -28,6 +28,8 @@ class Sightings:
     shares: Floats
     """(F, N, B, N) by place, band of it from top to bottom, and subject in [0, 1]: the part of the band that
     looks more like this subject than like any other; the last axis adds up to at most 1."""
+    alone: Floats
+    """(F, N): the likeness of each subject in what no other subject explains, each at its own place."""
     method: str
     """What found them, for the report."""
 

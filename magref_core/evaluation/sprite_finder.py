@@ -29,8 +29,6 @@ BANDS = 4
 """Parts of a place from top to bottom, for telling the head of one on the body of another."""
 JUMP = 0.3
 """What it costs to be elsewhere in the next frame, in likeness."""
-OVERLAP = 0.25
-"""What it costs to be where another subject is already."""
 _VOTE = 0.04
 """Squared difference of colours, 0..3, by which one subject must explain a pixel better than another."""
 
@@ -45,10 +43,18 @@ class _Fit:
     region: npt.NDArray[np.bool_]
     """(H, W): where the sprite lies."""
 
-    @property
-    def value(self) -> float:
-        """Likeness, less for small ones: a few pixels are easily alike."""
-        return self.likeness_in(self.region) * min(1.0, float(self.region.mean() / 0.08) ** 0.5)
+    def value(self, taken: Sequence[_Fit] = ()) -> float:
+        """What it explains that the others do not; less for small ones: a few pixels are easily alike."""
+        return self.gain_over(taken) * min(1.0, float(self.region.mean() / 0.08) ** 0.5)
+
+    def gain_over(self, others: Sequence[_Fit]) -> float:
+        """The share of its pixels that it explains beyond what the others do, 1 for all; may be below 0."""
+        if not self.region.any():
+            return 0.0
+        left = np.full(int(self.region.sum()), BACKGROUND_ERROR, np.float32)
+        for other in others:
+            left = np.minimum(left, other.errors[self.region])
+        return float((left - self.errors[self.region]).mean()) / BACKGROUND_ERROR
 
     def likeness_in(self, region: npt.NDArray[np.bool_]) -> float:
         """The share of some pixels that it explains, 1 for all."""
@@ -87,6 +93,7 @@ def find_by_sprites(
     boxes = np.zeros((total, count, 4), np.float32)
     likeness = np.zeros((total, count, count), np.float32)
     shares = np.zeros((total, count, BANDS, count), np.float32)
+    alone = np.zeros((total, count), np.float32)
     for index, frame in enumerate(small):
         check()
         for place in range(count):
@@ -98,12 +105,15 @@ def find_by_sprites(
             boxes[index, place] = _box(own.placing, frame)
             likeness[index, place] = [fit.likeness_in(own.region) for fit in fits]
             shares[index, place] = _shares(fits, place)
+            others = [ways[other][index] for other in range(count) if other != place]
+            alone[index, place] = own.gain_over(others)
     return Sightings(
         names=tuple(subject.name for subject in subjects),
         frames=tuple(numbers),
         boxes=boxes,
         likeness=likeness,
         shares=shares,
+        alone=alone,
         method="colours",
     )
 
@@ -194,7 +204,7 @@ def _lay(
 def _ways(candidates: Sequence[Sequence[Sequence[_Fit]]], height: int) -> list[list[_Fit]]:
     """One way through the video for each subject, those that are surest first; they keep apart."""
     free = [_way(given, [], height) for given in candidates]
-    order = sorted(range(len(free)), key=lambda subject: -sum(fit.value for fit in free[subject]))
+    order = sorted(range(len(free)), key=lambda subject: -sum(fit.value() for fit in free[subject]))
     taken: list[list[_Fit]] = []
     ways = list(free)
     for subject in order:
@@ -208,9 +218,7 @@ def _way(candidates: Sequence[Sequence[_Fit]], taken: Sequence[Sequence[_Fit]], 
     totals: list[list[float]] = []
     origins: list[list[int]] = []
     for index, given in enumerate(candidates):
-        own = [
-            fit.value - OVERLAP * any(_overlap(fit, other[index]) > 0.5 for other in taken) for fit in given
-        ]
+        own = [fit.value([other[index] for other in taken]) for fit in given]
         if not index:
             totals.append(own)
             continue
@@ -232,11 +240,6 @@ def _jump(earlier: _Fit, later: _Fit, height: int) -> float:
     (row, column), (next_row, next_column) = earlier.placing.middle, later.placing.middle
     distance = float(np.hypot(next_row - row, next_column - column)) / height
     return JUMP * min(1.0, distance / 0.5)
-
-
-def _overlap(one: _Fit, other: _Fit) -> float:
-    """Shared pixels over all pixels."""
-    return float((one.region & other.region).sum()) / max(1.0, float((one.region | other.region).sum()))
 
 
 def _box(placing: Placing, frame: Floats) -> Floats:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..errors import MagrefError
 from .matching import Floats
 from .sightings import Sightings
+from .sprite_verdicts import State, states_of
 
 Verdict = Literal["correct", "swapped", "merged", "missing"]
 
@@ -29,12 +30,11 @@ class Limits:
 
 
 LIMITS: Mapping[str, Limits] = {
-    "colours": Limits(present=0.58, rival=0.1, split=0.28),
-    "encoder": Limits(present=0.5, rival=0.02, split=0.35),
+    "encoder": Limits(present=0.5, rival=0.02, split=0.4),
     "faces": Limits(present=0.28, rival=0.05, split=0.5),
 }
-"""By the method of the sightings. Those of colours are fitted to drawn videos with other seeds than the
-benchmark's; those of faces follow the usual threshold of ArcFace; those of encoders are a guess."""
+"""By the method of the sightings; colours has a rule of its own, `sprite_verdicts`. Those of faces follow the
+usual threshold of ArcFace, those of encoders are a guess that was not tried on photographs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -67,7 +67,7 @@ def parse_order(text: str, names: Sequence[str]) -> tuple[str, ...]:
     return order
 
 
-def judge(sightings: Sightings, order: Sequence[str] = (), limits: Limits | None = None) -> Judgement:
+def judge(sightings: Sightings, order: Sequence[str] = ()) -> Judgement:
     """Judge each subject.
 
     A subject is missing where nothing is like it, or where what is most like it is another subject; merged
@@ -78,11 +78,9 @@ def judge(sightings: Sightings, order: Sequence[str] = (), limits: Limits | None
         sightings: of a finder.
         order: names from left to right at the start of the video; those left out may stand anywhere. Without
             it nobody is swapped.
-        limits: in place of those of the method.
     """
-    limits = LIMITS[sightings.method] if limits is None else limits
     names = sightings.names
-    found = _find_states(sightings, limits)
+    found = states_of(sightings) if sightings.method == "colours" else _find_states(sightings)
     middles = _middles_at_start(sightings)
     listed = [names.index(name) for name in order if found[names.index(name)] != "missing"]
     by_place = sorted(listed, key=lambda index: middles[index])
@@ -91,30 +89,33 @@ def judge(sightings: Sightings, order: Sequence[str] = (), limits: Limits | None
         if expected != standing and verdicts[standing] == "correct":
             verdicts[standing] = "swapped"
     places = dict(zip(listed, by_place, strict=True))
-    shares = sightings.shares.mean(0)
+    shares = sightings.shares.mean((0, 2))  # (place, subject)
     confusion = np.stack([shares[places.get(index, index)] for index in range(len(names))])
-    for index, verdict in enumerate(verdicts):
-        if verdict == "missing" and index not in places:
-            confusion[index, index] = min(confusion[index, index], 0.0)
     return Judgement(verdicts=tuple(verdicts), order=tuple(order), confusion=confusion)
 
 
-def _find_states(sightings: Sightings, limits: Limits) -> list[Verdict]:
-    """Correct, merged or missing, whoever stands where."""
+def _find_states(sightings: Sightings) -> list[State]:
+    """Correct, merged or missing, by limits, whoever stands where."""
+    limits = LIMITS[sightings.method]
     likeness = np.median(sightings.likeness, 0)
-    shares = sightings.shares.mean(0)
-    states: list[Verdict] = []
+    shares = sightings.shares.mean(0)  # (place, band, subject)
+    states: list[State] = []
     for index in range(len(sightings.names)):
         others = [other for other in range(len(sightings.names)) if other != index]
         own = likeness[index, index]
         rival = max((likeness[index, other] - own for other in others), default=-np.inf)
-        second = max((shares[index, other] for other in others), default=0.0)
-        mixed = second / max(1e-6, shares[index, index] + second)
+        mixed = max((_mixed(shares[index], index, other) for other in others), default=0.0)
         if own < limits.present or rival > limits.rival:
             states.append("missing")
         else:
             states.append("merged" if mixed > limits.split else "correct")
     return states
+
+
+def _mixed(shares: Floats, index: int, other: int) -> float:
+    """The largest part that another subject has in a band of a place, of what is like either."""
+    mine, its = shares[:, index], shares[:, other]
+    return float((its / np.maximum(mine + its, 1e-6)).max())
 
 
 def _middles_at_start(sightings: Sightings) -> npt.NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scripts.workflow_specs import (
+    best_of,
     demo,
     multi_subject,
     native_masks,
@@ -19,4 +20,5 @@ WORKFLOWS: tuple[Workflow, ...] = (
     native_sampler.WORKFLOW,
     native_unet.WORKFLOW,
     demo.WORKFLOW,
+    best_of.WORKFLOW,
 )

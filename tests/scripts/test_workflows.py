@@ -28,7 +28,7 @@ UPLOAD = "image"
 """What the upload button of Load Image keeps; likewise."""
 NOTE = "MarkdownNote"
 
-RELEASED = [workflow for workflow in WORKFLOWS if workflow.name != "magref_demo"]
+RELEASED = [workflow for workflow in WORKFLOWS if workflow.name not in ("magref_demo", "magref_best_of")]
 """Those of the released model; the files of the demo model come with the pack."""
 
 each_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=NAMES)
@@ -152,11 +152,12 @@ def model_files(name):
     }
 
 
-def test_the_demo_names_only_files_of_the_pack_and_offers_none_to_download():
-    names = model_files("magref_demo")
+@pytest.mark.parametrize("name", ["magref_demo", "magref_best_of"])
+def test_the_demo_names_only_files_of_the_pack_and_offers_none_to_download(name):
+    names = model_files(name)
     assert all(map(is_demo_file, names))
     assert names == {file.name for file in BUNDLE.glob("*/*.safetensors")}
-    assert not any(node["properties"].get("models") for node in saved("magref_demo")["nodes"])
+    assert not any(node["properties"].get("models") for node in saved(name)["nodes"])
 
 
 def test_the_demo_is_made_as_its_model_was_trained():
@@ -227,6 +228,8 @@ def test_each_workflow_shows_what_the_others_do_not():
     assert "UNETLoader" in types["magref_native_unet"]
     assert "MagrefAutoMaskSubject" in types["magref_multi_subject"]
     assert {"MagrefDemoEncoders", "ImageScaleBy", "CreateVideo"} <= types["magref_demo"]
+    ours = {"MagrefReferenceGuider", "MagrefBestOf", "MagrefSubjectReport", "MagrefDecorrelateReferences"}
+    assert ours <= types["magref_best_of"]
     native = {"LoraLoaderModelOnly", "EasyCache", "ModelSamplingSD3", "SamplerCustom", "MagrefSolver"}
     assert native | {"MagrefSchedule", "MagrefDiTLoader"} <= types["magref_native_sampler"]
     masks = {"SAM3_Detect", "CLIPTextEncode", "RemoveBackground", "LoadBackgroundRemovalModel", "LoadImage"}

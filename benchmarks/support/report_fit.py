@@ -1,0 +1,57 @@
+"""Fit the weights of `magref_core.evaluation.sprite_verdicts` to drawn videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from magref_core.evaluation.sprite_verdicts import STATES, expand
+
+Numbers = npt.NDArray[np.float64]
+
+DECAY = 1e-2
+"""Of the squared weights."""
+HEADER = '''"""Weights of `sprite_verdicts`; written by `benchmarks/subject_report.py --fit`, not by hand."""
+
+from __future__ import annotations
+'''
+
+
+def fit(measures: Numbers, truth: Sequence[str]) -> tuple[Numbers, Numbers, Numbers]:
+    """Multinomial regression.
+
+    Args:
+        measures: (S, M) of all subjects of all videos.
+        truth: the right verdicts; swapped counts as correct, for that is told by places.
+
+    Returns:
+        Means (M,), spreads (M,) and weights (K, 3).
+    """
+    means, spreads = measures.mean(0), measures.std(0)
+    terms = torch.tensor(expand(measures, means, spreads))
+    right = torch.tensor([STATES.index("correct" if each == "swapped" else each) for each in truth])  # pyright: ignore[reportArgumentType]
+    weights = torch.zeros(terms.shape[1], len(STATES), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = F.cross_entropy(terms @ weights, right) + DECAY * (weights[:-1] ** 2).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)  # pyright: ignore[reportArgumentType]
+    return means, spreads, weights.detach().numpy()
+
+
+def write(file: Path, means: Numbers, spreads: Numbers, weights: Numbers) -> None:
+    """Write them as a Python module of numbers."""
+    rows = [f"    ({', '.join(f'{value:.4f}' for value in row)})," for row in weights]
+    lines = [HEADER]
+    for name, values in (("MEANS", means), ("SPREADS", spreads)):
+        lines += [f"{name} = ("] + [f"    {value:.5f}," for value in values] + [")"]
+    file.write_text("\n".join([*lines, "WEIGHTS = (", *rows, ")", ""]), encoding="utf-8")

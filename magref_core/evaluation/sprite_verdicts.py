@@ -1,0 +1,103 @@
+"""Is a subject there, mixed with another one, or missing: told from sightings by colours.
+
+No single number tells it: whoever is missing is found in somebody else's colours, and a mixture looks half
+like each. A linear rule on some measures and their products does; its weights are fitted to drawn videos by
+`benchmarks/subject_report.py --fit`, with other seeds than those that the benchmark measures.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .matching import Floats
+from .sightings import Sightings
+from .sprite_weights import MEANS, SPREADS, WEIGHTS
+
+State = Literal["correct", "merged", "missing"]
+STATES: tuple[State, ...] = ("correct", "merged", "missing")
+
+Numbers = npt.NDArray[np.float64]
+
+TOP = 3
+"""Frames that count as the best, and as the worst, of a subject."""
+ALONE_LIMIT = 0.6
+"""Likeness from which on the only subject of a video counts as there."""
+_FEW = 0.08
+"""Added to shares that are divided by, so that a band without votes tells nothing."""
+
+
+def states_of(sightings: Sightings) -> list[State]:
+    """The state of each subject."""
+    if len(sightings.names) == 1:
+        own = float(np.median(sightings.likeness[:, 0, 0]))
+        return ["correct" if own >= ALONE_LIMIT else "missing"]
+    scores = expand(measures_of(sightings), np.array(MEANS), np.array(SPREADS)) @ np.array(WEIGHTS)
+    return [STATES[int(index)] for index in scores.argmax(1)]
+
+
+def expand(measures: Numbers, means: Numbers, spreads: Numbers) -> Numbers:
+    """(N, M) -> (N, M + M (M + 1) / 2 + 1): normalised, their products, and 1."""
+    normal = (measures - means) / spreads
+    first, second = np.triu_indices(normal.shape[1])
+    products = normal[:, first] * normal[:, second] / 2
+    return np.concatenate([normal, products, np.ones((len(normal), 1))], 1)
+
+
+def measures_of(sightings: Sightings) -> Numbers:
+    """(N, M): what is measured of each of at least two subjects."""
+    return np.stack([_measures(sightings, index) for index in range(len(sightings.names))])
+
+
+def _measures(sightings: Sightings, index: int) -> Numbers:
+    others = [other for other in range(len(sightings.names)) if other != index]
+    likeness = np.median(sightings.likeness, 0)  # (place, subject)
+    ordered = np.sort(sightings.likeness[:, index, index])
+    own = likeness[index, index]
+    shares = sightings.shares.mean(0)  # (place, band, subject)
+    rival = max(others, key=lambda other: float(shares[index, :, other].sum()))
+    mine, its = shares[index, :, index], shares[index, :, rival]
+    half = len(mine) // 2
+    upper_lower = np.array([[mine[:half].mean(), mine[half:].mean()], [its[:half].mean(), its[half:].mean()]])
+    mixed_halves = upper_lower[1] / (upper_lower.sum(0) + _FEW)
+    mixed_bands = its / (mine + its + _FEW)
+    overlaps = {other: _overlap(sightings.boxes[:, index], sightings.boxes[:, other]) for other in others}
+    by_frame = sightings.shares[:, index].mean(1)  # (F, N)
+    is_clear = by_frame[:, index] > 2 * by_frame[:, others].max(1)
+    at_rival = shares[rival].mean(0)
+    alone = np.median(sightings.alone, 0)
+    return np.array(
+        [
+            own,
+            ordered[-TOP:].mean(),
+            ordered[:TOP].mean(),
+            max(likeness[index, other] for other in others) - own,
+            mine.mean(),
+            its.mean(),
+            its.sum() / (mine.sum() + its.sum() + 0.3),
+            mixed_halves.max(),
+            mixed_halves.min(),
+            mixed_bands.max(),
+            max(overlaps.values()),
+            max(overlap * (likeness[other, other] - own) for other, overlap in overlaps.items()),
+            is_clear.mean(),
+            max(likeness[other, index] - likeness[other, other] for other in others),
+            at_rival[index] / (at_rival[index] + at_rival[rival] + _FEW),
+            alone[index],
+            np.sort(sightings.alone[:, index])[-TOP:].mean(),
+            alone[index] / max(own, 0.1),
+            alone[rival],
+        ],
+        np.float64,
+    )
+
+
+def _overlap(boxes: Floats, others: Floats) -> float:
+    """Mean over the frames of shared area over all area."""
+    corner = np.maximum(boxes[:, :2], others[:, :2])
+    end = np.minimum(boxes[:, :2] + boxes[:, 2:], others[:, :2] + others[:, 2:])
+    shared = np.maximum(end - corner, 0).prod(1)
+    whole = boxes[:, 2:].prod(1) + others[:, 2:].prod(1) - shared
+    return float((shared / (whole + 1e-9)).mean())

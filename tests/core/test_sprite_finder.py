@@ -1,0 +1,69 @@
+"""On drawn videos; how often the verdicts are right is measured by benchmarks/subject_report.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.support.report_cases import KINDS, draw_case
+from magref_core.evaluation.pasting import paste_scores
+from magref_core.evaluation.sightings import spread, subjects_of
+from magref_core.evaluation.sprite_finder import find_by_sprites
+from magref_core.evaluation.verdicts import judge
+
+HEIGHT, WIDTH = 64, 96
+
+
+def verdicts(case):
+    numbers = spread(len(case.frames), 7)
+    sightings = find_by_sprites(case.frames[list(numbers)], numbers, case.references)
+    return judge(sightings, [subject.name for subject in subjects_of(case.references)]).verdicts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_most_verdicts_on_drawn_videos_are_right(kind):
+    """A guard with room for chance: five videos of each kind, seeds of their own."""
+    cases = [draw_case(kind, number, height=HEIGHT, width=WIDTH, seed=9) for number in range(5)]
+    pairs = [pair for case in cases for pair in zip(verdicts(case), case.truth, strict=True)]
+    assert sum(said == true for said, true in pairs) >= 0.75 * len(pairs), pairs
+
+
+def test_a_subject_is_found_where_it_stands():
+    case = draw_case("correct", 1, height=HEIGHT, width=WIDTH, seed=9)
+    sightings = find_by_sprites(case.frames[[0, 8, 15]], (0, 8, 15), case.references)
+    middles = sightings.boxes[..., 0] + sightings.boxes[..., 2] / 2
+    for index, actor in enumerate(case.scene.actors):
+        assert abs(float(middles[0, index]) - actor.start) < 0.15
+
+
+def test_a_picture_that_is_pasted_scores_1_and_a_new_view_less():
+    case = draw_case("correct", 2, height=HEIGHT, width=WIDTH, seed=9)
+    reference = case.references[0]
+    frames = case.frames[:1].copy()
+    fresh = paste_scores(frames, case.references)[0, 0]
+    picture, alpha = reference.image.numpy()[:60, :90], reference.alpha.numpy()[:60, :90, None] / 255
+    part = frames[0, 2 : 2 + picture.shape[0], 3 : 3 + picture.shape[1]]
+    part[:] = np.rint(part * (1 - alpha) + picture * alpha)
+    pasted = paste_scores(frames, case.references)[0, 0]
+    assert pasted > 0.85 > fresh
+
+
+def test_looking_can_be_stopped():
+    class StoppedError(Exception):
+        pass
+
+    def check():
+        raise StoppedError
+
+    case = draw_case("correct", 1, height=HEIGHT, width=WIDTH, seed=9)
+    with pytest.raises(StoppedError):
+        find_by_sprites(case.frames[:1], (0,), case.references, check=check)
+
+
+@pytest.mark.parametrize("frame", [0, 255])
+def test_an_empty_frame_shows_nobody(frame):
+    case = draw_case("correct", 1, height=HEIGHT, width=WIDTH, seed=9)
+    frames = np.full((2, HEIGHT, WIDTH, 3), frame, np.uint8)
+    sightings = find_by_sprites(frames, (0, 1), case.references)
+    assert np.isfinite(sightings.likeness).all()
+    assert set(judge(sightings).verdicts) == {"missing"}

@@ -14,7 +14,7 @@ from magref_core.evaluation.sprite_verdicts import STATES, expand
 
 Numbers = npt.NDArray[np.float64]
 
-DECAY = 1e-2
+DECAY = 3e-3
 """Of the squared weights."""
 HEADER = '''"""Weights of `sprite_verdicts`; written by `benchmarks/subject_report.py --fit`, not by hand."""
 
@@ -50,8 +50,10 @@ def fit(measures: Numbers, truth: Sequence[str]) -> tuple[Numbers, Numbers, Numb
 
 def write(file: Path, means: Numbers, spreads: Numbers, weights: Numbers) -> None:
     """Write them as a Python module of numbers."""
-    rows = [f"    ({', '.join(f'{value:.4f}' for value in row)})," for row in weights]
+    rows = [f"({', '.join(f'{value:.4f}' for value in row)})," for row in weights]
+    packed = ["    " + " ".join(rows[start : start + 3]) for start in range(0, len(rows), 3)]
     lines = [HEADER]
     for name, values in (("MEANS", means), ("SPREADS", spreads)):
         lines += [f"{name} = ("] + [f"    {value:.5f}," for value in values] + [")"]
-    file.write_text("\n".join([*lines, "WEIGHTS = (", *rows, ")", ""]), encoding="utf-8")
+    weighed = ["# fmt: off", "WEIGHTS = (", *packed, ")", "# fmt: on", ""]
+    file.write_text("\n".join([*lines, *weighed]), encoding="utf-8")

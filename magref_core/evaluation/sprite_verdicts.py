@@ -7,6 +7,7 @@ like each. A linear rule on some measures and their products does; its weights a
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,10 @@ TOP = 3
 """Frames that count as the best, and as the worst, of a subject."""
 ALONE_LIMIT = 0.6
 """Likeness from which on the only subject of a video counts as there."""
+LEAST = 0.4
+"""Likeness below which a subject is missing, whatever else is measured."""
+LONE_MERGER = 2.0
+"""Taken off the logarithm of the chance that one subject is merged while all others are not."""
 _FEW = 0.08
 """Added to shares that are divided by, so that a band without votes tells nothing."""
 
@@ -34,8 +39,24 @@ def states_of(sightings: Sightings) -> list[State]:
     if len(sightings.names) == 1:
         own = float(np.median(sightings.likeness[:, 0, 0]))
         return ["correct" if own >= ALONE_LIMIT else "missing"]
-    scores = expand(measures_of(sightings), np.array(MEANS), np.array(SPREADS)) @ np.array(WEIGHTS)
-    return [STATES[int(index)] for index in scores.argmax(1)]
+    measures = measures_of(sightings)
+    scores = expand(measures, np.array(MEANS), np.array(SPREADS)) @ np.array(WEIGHTS)
+    states = _together(scores)
+    return ["missing" if own < LEAST else state for state, own in zip(states, measures[:, 0], strict=True)]
+
+
+def _together(scores: Numbers) -> list[State]:
+    """The states that are most likely together: it takes two to be merged, as a rule."""
+    count = len(scores)
+    merged = STATES.index("merged")
+
+    def value(given: tuple[int, ...]) -> float:
+        alone = given.count(merged) == 1
+        return float(scores[range(count), given].sum()) - LONE_MERGER * alone
+
+    best = max(itertools.product(range(len(STATES)), repeat=count), key=value) if count <= 6 else None
+    chosen = [int(index) for index in scores.argmax(1)] if best is None else best
+    return [STATES[index] for index in chosen]
 
 
 def expand(measures: Numbers, means: Numbers, spreads: Numbers) -> Numbers:
@@ -48,10 +69,15 @@ def expand(measures: Numbers, means: Numbers, spreads: Numbers) -> Numbers:
 
 def measures_of(sightings: Sightings) -> Numbers:
     """(N, M): what is measured of each of at least two subjects."""
-    return np.stack([_measures(sightings, index) for index in range(len(sightings.names))])
+    rows = [
+        np.concatenate([_of_looks(sightings, index), _of_places(sightings, index)])
+        for index in range(len(sightings.names))
+    ]
+    return np.stack(rows)
 
 
-def _measures(sightings: Sightings, index: int) -> Numbers:
+def _of_looks(sightings: Sightings, index: int) -> Numbers:
+    """Who explains what, and how well."""
     others = [other for other in range(len(sightings.names)) if other != index]
     likeness = np.median(sightings.likeness, 0)  # (place, subject)
     ordered = np.sort(sightings.likeness[:, index, index])
@@ -89,6 +115,33 @@ def _measures(sightings: Sightings, index: int) -> Numbers:
             np.sort(sightings.alone[:, index])[-TOP:].mean(),
             alone[index] / max(own, 0.1),
             alone[rival],
+        ],
+        np.float64,
+    )
+
+
+def _of_places(sightings: Sightings, index: int) -> Numbers:
+    """Size, way and ground beside those of the others, and how well these are seen."""
+    others = [other for other in range(len(sightings.names)) if other != index]
+    boxes = sightings.boxes
+    sizes = np.log(np.median(boxes[..., 3], 0) + 0.05)
+    middles = boxes[:, index, :2] + boxes[:, index, 2:] / 2
+    jumps = np.sqrt((np.diff(middles, axis=0) ** 2).sum(1))
+    grounds = [np.median(boxes[:, each, 1] + boxes[:, each, 3]) for each in range(len(sightings.names))]
+    scores = sightings.scores()
+    return np.array(
+        [
+            len(others) > 1,
+            sizes[index],
+            sizes[index] - sizes[others].mean(),
+            np.log(boxes[:, index, 3] + 0.05).std(),
+            jumps.sum(),
+            jumps.max(initial=0),
+            grounds[index],
+            grounds[index] - np.mean([grounds[other] for other in others]),
+            np.median(scores[:, others].min(1)),
+            (scores[:, index] > 0.62).mean(),
+            np.median(sightings.alone[:, others].min(1)),
         ],
         np.float64,
     )

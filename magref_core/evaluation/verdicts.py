@@ -82,11 +82,11 @@ def judge(sightings: Sightings, order: Sequence[str] = ()) -> Judgement:
     names = sightings.names
     found = states_of(sightings) if sightings.method == "colours" else _find_states(sightings)
     middles = _middles_at_start(sightings)
-    listed = [names.index(name) for name in order if found[names.index(name)] != "missing"]
+    listed = [names.index(name) for name in order if found[names.index(name)] == "correct"]
     by_place = sorted(listed, key=lambda index: middles[index])
     verdicts: list[Verdict] = list(found)
     for expected, standing in zip(listed, by_place, strict=True):
-        if expected != standing and verdicts[standing] == "correct":
+        if expected != standing:
             verdicts[standing] = "swapped"
     places = dict(zip(listed, by_place, strict=True))
     shares = sightings.shares.mean((0, 2))  # (place, subject)

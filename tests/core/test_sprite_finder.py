@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,7 +42,9 @@ def test_a_picture_that_is_pasted_scores_1_and_a_new_view_less():
     reference = case.references[0]
     frames = case.frames[:1].copy()
     fresh = paste_scores(frames, case.references)[0, 0]
-    picture, alpha = reference.image.numpy()[:60, :90], reference.alpha.numpy()[:60, :90, None] / 255
+    size = (round(40 * reference.width / reference.height), 40)
+    picture = cv2.resize(reference.image.numpy(), size, interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(reference.alpha.numpy(), size, interpolation=cv2.INTER_AREA)[..., None] / 255
     part = frames[0, 2 : 2 + picture.shape[0], 3 : 3 + picture.shape[1]]
     part[:] = np.rint(part * (1 - alpha) + picture * alpha)
     pasted = paste_scores(frames, case.references)[0, 0]

@@ -15,7 +15,7 @@ from ..magref_core.canvas.references import KINDS, Kind, Reference, check_names,
 from ..magref_core.errors import MagrefError
 
 EXAMPLE = '[{"file": "alice.png", "name": "alice", "kind": "person"}]'
-TEXTS = ("file", "image", "name", "kind")
+TEXTS = ("file", "image", "name", "kind", "word")
 SWITCHES = ("off", "keep_whole")
 FIELDS = {*TEXTS, *SWITCHES, "photos"}
 MAX_PICTURES = 128
@@ -38,6 +38,8 @@ class Entry:
     """Kept in the list, but not used."""
     keep_whole: bool = False
     """Left alone by MAGREF Auto Mask Subject unless it is named there."""
+    word: str | None = None
+    """What stands for the subject in the prompt; None: its name."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -189,6 +191,7 @@ def read_file(file: str, *, name: str, entry: Entry) -> Reference:
         alpha=alpha,
         subject=entry.name if entry.photos else None,
         keep_whole=entry.keep_whole,
+        word=entry.word,
     )
 
 

@@ -44,7 +44,7 @@ class LoadReferences(io.ComfyNode):
                     placeholder=EXAMPLE,
                     tooltip="The gallery. Its value is a JSON list with one entry per subject: file (in "
                     "ComfyUI's input folder) or image (a socket such as image_1), name (without slashes or "
-                    "commas), kind (person, object or background), photos (more files of the same subject), "
+                    "commas), kind (person, object or background), word (what stands for @name in the prompt), photos (more files of the same subject), "
                     "off (true: not used), keep_whole (true: not cut out). A connected picture without an "
                     "entry is called like its socket and is an object.",
                     extra_dict={"widgetType": "MAGREF_GALLERY"},
@@ -171,6 +171,7 @@ def _load(
         alpha=alpha,
         subject=entry.name if entry.photos else None,
         keep_whole=entry.keep_whole,
+        word=entry.word,
     )
     mask = masks.get(socket.replace("image", "mask"))
     return (reference, ()) if mask is None else cut_out(reference, GivenMask(mask=host.flat_mask(mask)))

@@ -38,13 +38,13 @@ def _occurs(word: str, text: str) -> bool:
     while start >= 0:
         end = start + len(word)
         ends = [end + len(ending) for ending in _ENDINGS if text.startswith(ending, end)]
-        if not _joins(text, start) and not all(_joins(text, end) for end in ends):
+        if not joins(text, start) and not all(joins(text, end) for end in ends):
             return True
         start = text.find(word, start + 1)
     return False
 
 
-def _joins(text: str, place: int) -> bool:
+def joins(text: str, place: int) -> bool:
     """Whether the characters before and after a place belong to one word."""
     return 0 < place < len(text) and _spaced(text[place - 1]) and _spaced(text[place])
 

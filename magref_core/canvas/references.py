@@ -57,6 +57,8 @@ class Reference:
     """Name of the subject that several pictures share; None: the picture is the only one of its subject."""
     keep_whole: bool = False
     """Leave the picture alone when all subjects are cut out, unless it is named there."""
+    word: str | None = None
+    """What stands for the subject in the prompt; None: its name."""
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -67,6 +69,8 @@ class Reference:
             )
         if self.subject is not None:
             _check_name(self.subject)
+        if self.word is not None:
+            _check_word(self.name, self.word)
         _check_picture(self.name, self.image)
         if self.alpha is not None:
             _check_alpha(self.name, self.image, self.alpha)
@@ -236,6 +240,14 @@ def _check_name(name: str) -> None:
         raise MagrefError(
             f"the name {name!r} starts or ends with a space, but must start and end with another character: "
             "remove the space"
+        )
+
+
+def _check_word(name: str, word: str) -> None:
+    if not word.strip() or len(word) > MAX_NAME_LENGTH or not word.isprintable() or "@" in word:
+        raise MagrefError(
+            f"the word of '{name}' is {word[:20]!r}, but up to {MAX_NAME_LENGTH} printable characters without "
+            "an @ are needed: write what the prompt should call it, such as 'woman', or leave it out"
         )
 
 

@@ -6,6 +6,7 @@
  * @property {string} [image]
  * @property {string} name
  * @property {"person"|"object"|"background"} kind
+ * @property {string} [word] - what stands for @name in the prompt; its name if left out.
  * @property {string[]} photos - further files of the same subject.
  * @property {boolean} off - kept, but not used.
  * @property {boolean} keep_whole - not cut out unless it is named there.
@@ -19,7 +20,7 @@ export const KINDS = ["person", "object", "background"];
 export const MAX_PICTURES = 16;
 export const MAX_NAME_LENGTH = 64;
 
-const TEXTS = ["file", "image", "name", "kind"];
+const TEXTS = ["file", "image", "name", "kind", "word"];
 const SWITCHES = ["off", "keep_whole"];
 const FIELDS = [...TEXTS, ...SWITCHES, "photos"];
 
@@ -71,9 +72,10 @@ function fits(field, value) {
 }
 
 function toEntry(item) {
-  const { file, image, name, kind = "object", photos = [], off = false, keep_whole = false } = item;
+  const { file, image, name, kind = "object", word, photos = [], off = false, keep_whole = false } = item;
   const source = file === undefined ? { image } : { file };
-  return { ...source, name: name ?? stem(file ?? image), kind, photos: [...photos], off, keep_whole };
+  const said = word === undefined ? {} : { word };
+  return { ...source, name: name ?? stem(file ?? image), kind, ...said, photos: [...photos], off, keep_whole };
 }
 
 /**

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import DiTConfig
+from .lse import AttentionLse, attend_with_lse, boosted_attention
 from .rope import rotate
+from .subjects import SubjectPlan
 
 Options = dict[str, Any]
 """`transformer_options` of ComfyUI: patches and facts of one call; empty outside it."""
@@ -50,6 +52,8 @@ class Backend:
 
     operations: Operations = nn
     attention: Attention = attend
+    attention_lse: AttentionLse = attend_with_lse
+    """Used in place of `attention` where the identity strength of a subject is changed."""
     rotate: Callable[[Tensor, Tensor], Tensor] = rotate
     """(B, L, heads, d), turns -> (B, L, heads, d); see `rope.rotate`."""
     device: torch.device | str | None = None
@@ -90,6 +94,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.dim, self.num_heads, self.head_dim = config.dim, config.num_heads, config.head_dim
         self.attention, self.rotate = backend.attention, backend.rotate
+        self.attention_lse = backend.attention_lse
         self.q = backend.linear(config.dim, config.dim)
         self.k = backend.linear(config.dim, config.dim)
         self.v = backend.linear(config.dim, config.dim)
@@ -97,13 +102,20 @@ class SelfAttention(nn.Module):
         self.norm_q = backend.rms_norm(config)
         self.norm_k = backend.rms_norm(config)
 
-    def forward(self, x: Tensor, freqs: Tensor, transformer_options: Options | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        freqs: Tensor,
+        transformer_options: Options | None = None,
+        subjects: SubjectPlan | None = None,
+    ) -> Tensor:
         """Let each token look at all tokens.
 
         Args:
             x: (B, L, D) in the compute dtype.
             freqs: (B or 1, L, 1, d / 2, 2, 2) float32, see `rope`.
             transformer_options: `attn1_patch` may change the result before the output projection.
+            subjects: whose tokens are looked at more.
 
         Returns:
             (B, L, D).
@@ -112,17 +124,27 @@ class SelfAttention(nn.Module):
         # One function each, so that the intermediates of q are gone before k needs room.
         q = self._turned(self.norm_q, self.q, x, freqs)
         k = self._turned(self.norm_k, self.k, x, freqs)
-        out = self.attention(
-            q.flatten(2),
-            k.flatten(2),
-            self.v(x),
-            heads=self.num_heads,
-            transformer_options=transformer_options,
-        )
+        out = self._attend(q.flatten(2), k.flatten(2), self.v(x), transformer_options, subjects)
         for patch in patches(transformer_options, "attn1_patch"):
             out = patch({"x": out, "q": q, "k": k, "transformer_options": transformer_options})
         del q, k
         return self.o(out)
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, transformer_options: Options, subjects: SubjectPlan | None
+    ) -> Tensor:
+        heads = self.num_heads
+        if subjects is None or not subjects.boosts:
+            return self.attention(q, k, v, heads=heads, transformer_options=transformer_options)
+        out: list[Tensor] = []
+        for begin, end, boost in subjects.split_rows(len(q)):
+            part = [x[begin:end] for x in (q, k, v)]
+            out.append(
+                self.attention(*part, heads=heads, transformer_options=transformer_options)
+                if boost is None
+                else boosted_attention(*part, heads=heads, boost=boost, attend=self.attention_lse)
+            )
+        return out[0] if len(out) == 1 else torch.cat(out)
 
     def _turned(self, norm: nn.Module, linear: nn.Module, x: Tensor, freqs: Tensor) -> Tensor:
         return self.rotate(norm(linear(x)).unflatten(-1, (self.num_heads, self.head_dim)), freqs)
@@ -151,6 +173,7 @@ class CrossAttention(nn.Module):
         context: Tensor,
         context_img_len: int | None = None,
         transformer_options: Options | None = None,
+        subjects: SubjectPlan | None = None,
     ) -> Tensor:
         """Let each token look at text and picture.
 
@@ -159,6 +182,7 @@ class CrossAttention(nn.Module):
             context: (B, M, D), image tokens first.
             context_img_len: number of image tokens; with none or 0 the image branch is left out.
             transformer_options: handed to the attention.
+            subjects: whose words are added to their regions.
 
         Returns:
             (B, L, D).
@@ -173,5 +197,9 @@ class CrossAttention(nn.Module):
             seen = self.attention(q, k, v, heads=self.num_heads, transformer_options=transformer_options)
         k, v = self.norm_k(self.k(text)), self.v(text)
         out = self.attention(q, k, v, heads=self.num_heads, transformer_options=transformer_options)
-        del q, k, v
-        return self.o(out if seen is None else out + seen)
+        del q, k
+        out = out if seen is None else out + seen
+        if subjects is None:
+            return self.o(out)
+        out = self.o(subjects.add_words(out, v, "value_out"))
+        return subjects.add_words(out, v, "value")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .attention import Backend, CrossAttention, Options, SelfAttention, patches
 from .config import DiTConfig
+from .subjects import SubjectPlan
 
 
 class Block(nn.Module):
@@ -42,6 +43,7 @@ class Block(nn.Module):
         context: Tensor,
         context_img_len: int | None = 257,
         transformer_options: Options | None = None,
+        subjects: SubjectPlan | None = None,
     ) -> Tensor:
         """Run the block.
 
@@ -52,18 +54,24 @@ class Block(nn.Module):
             context: (B, M, D), image tokens first, in the compute dtype.
             context_img_len: number of image tokens, None for none.
             transformer_options: `attn2_patch` may change x after the cross-attention.
+            subjects: the controls of subjects in this block.
 
         Returns:
             (B, L, D) float32.
         """
         transformer_options = {} if transformer_options is None else transformer_options
         dtype, eps = context.dtype, self.norm1.eps
+        # Not named where there are none: other packs put forwards of their own in the place of these.
+        controls: dict[str, SubjectPlan] = {} if subjects is None else {"subjects": subjects}
         parts = (_float32(self.modulation, e) + (e if e.ndim == 4 else e[:, None])).unbind(
             2
         )  # 6 of (B, T, D)
         x = x.float().contiguous()
         y = self.self_attn(
-            modulated_norm(x, parts[0], parts[1], eps, dtype), freqs, transformer_options=transformer_options
+            modulated_norm(x, parts[0], parts[1], eps, dtype),
+            freqs,
+            transformer_options=transformer_options,
+            **controls,
         )
         x = gated_sum(x, y, parts[2])
         del y
@@ -72,6 +80,7 @@ class Block(nn.Module):
             context,
             context_img_len=context_img_len,
             transformer_options=transformer_options,
+            **controls,
         )
         for patch in patches(transformer_options, "attn2_patch"):
             x = patch({"x": x, "transformer_options": transformer_options})

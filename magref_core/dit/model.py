@@ -19,6 +19,7 @@ from .attention import Backend, Options, patches
 from .blocks import Block, Head, ImageProjection
 from .config import DiTConfig
 from .rope import THETA, RopeEmbedder, axis_dims, float64_device, grid_positions
+from .subjects import SubjectPlan
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class MagrefDiT(nn.Module):
         clip_fea: Tensor | None = None,
         *,
         transformer_options: Options | None = None,
+        subjects: SubjectPlan | None = None,
     ) -> Tensor:
         """Predict the velocity.
 
@@ -104,6 +106,7 @@ class MagrefDiT(nn.Module):
                 model attends to them too), more are cut off with a warning.
             clip_fea: (B, N, 1280) of the canvas from `clip_pixels`; None leaves the image branch out.
             transformer_options: patches of a host.
+            subjects: the controls of subjects; None for the plain model.
 
         Returns:
             (B, 16, T, H, W) float32, noise minus video.
@@ -114,7 +117,13 @@ class MagrefDiT(nn.Module):
         x = self.whole_patches(x)
         freqs = self.rope_encode(*x.shape[2:], device=x.device, transformer_options=transformer_options)
         return self.forward_orig(
-            x, timestep, context, clip_fea=clip_fea, freqs=freqs, transformer_options=transformer_options
+            x,
+            timestep,
+            context,
+            clip_fea=clip_fea,
+            freqs=freqs,
+            transformer_options=transformer_options,
+            subjects=subjects,
         )
 
     def whole_patches(self, x: Tensor) -> Tensor:
@@ -130,6 +139,7 @@ class MagrefDiT(nn.Module):
         clip_fea: Tensor | None = None,
         freqs: Tensor | None = None,
         transformer_options: Options | None = None,
+        subjects: SubjectPlan | None = None,
         **_ignored: Any,
     ) -> Tensor:
         """As `forward`, for x in whole patches and with the turns of its tokens handed in.
@@ -156,7 +166,8 @@ class MagrefDiT(nn.Module):
                 "pe": freqs,
                 "transformer_options": transformer_options,
             }
-            tokens = self._run(index, block, args, num_image_tokens)
+            controls = None if subjects is None else subjects.at(index)
+            tokens = self._run(index, block, args, num_image_tokens, controls)
             for patch in patches(transformer_options, "double_block"):
                 seen = {"img": tokens, "x": x, "vec": e, "block_index": index, "img_offset": 0}
                 tokens = patch(seen | {"transformer_options": transformer_options})["img"]
@@ -168,7 +179,14 @@ class MagrefDiT(nn.Module):
         """The blocks with their numbers; a host may fetch weights ahead here."""
         yield from enumerate(self.blocks)
 
-    def _run(self, index: int, block: nn.Module, args: Options, num_image_tokens: int | None) -> Tensor:
+    def _run(
+        self,
+        index: int,
+        block: nn.Module,
+        args: Options,
+        num_image_tokens: int | None,
+        subjects: SubjectPlan | None,
+    ) -> Tensor:
         """Run one block, or what the host has put in its place."""
 
         def original(args: Options) -> Options:
@@ -178,7 +196,7 @@ class MagrefDiT(nn.Module):
                 "context": args["txt"],
                 "context_img_len": num_image_tokens,
                 "transformer_options": args["transformer_options"],
-            }
+            } | ({} if subjects is None else {"subjects": subjects})
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 recompute = cast("Any", checkpoint.checkpoint)  # pyright: ignore[reportUnknownMemberType]
                 return {"img": recompute(block, args["img"], use_reentrant=False, **inputs)}

@@ -21,6 +21,8 @@ from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
 from .segmentation import AutoMaskSubject
 from .segmenters import register_folders
 from .subject_report import SubjectReport
+from .subject_controls import IdentityStrengthNode, SubjectDisentangle
+from .subjects import BindSubjects
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     MagrefDiTLoader,
@@ -31,7 +33,10 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     AutoMaskSubject,
     DecorrelateReferences,
     BuildMaskedCanvas,
+    BindSubjects,
     ApplyMaskedGuidance,
+    SubjectDisentangle,
+    IdentityStrengthNode,
     MagrefSampler,
     MagrefSolver,
     MagrefSchedule,

@@ -15,6 +15,7 @@ from ..magref_core.sizes import check_num_frames
 from . import host
 from .notices import show_notices
 from .preview import grave_sentences
+from .subject_places import canvas_values
 from .types import MagrefCanvas
 
 MAX_LENGTH = 1025
@@ -92,9 +93,10 @@ class ApplyMaskedGuidance(io.ComfyNode):
         bar.update(1)
         mask = mask_channels(to_latent_mask(canvas.mask[None].float()), length)
         latent = torch.zeros_like(canvas_latents, device=comfy.model_management.intermediate_device())
+        places = canvas_values(canvas)
         return io.NodeOutput(
-            host.attach_guidance(positive, canvas_latents, mask, seen),
-            host.attach_guidance(negative, canvas_latents, mask, seen),
+            host.attach_guidance(positive, canvas_latents, mask, seen, places),
+            host.attach_guidance(negative, canvas_latents, mask, seen, places),
             {"samples": latent},
         )
 

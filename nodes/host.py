@@ -153,7 +153,11 @@ def see_canvas(clip_vision: comfy.clip_vision.ClipVisionModel, canvas: Canvas) -
 
 
 def attach_guidance(
-    conditioning: Any, canvas_latents: Tensor, mask_channels: Tensor, seen: comfy.clip_vision.Output
+    conditioning: Any,
+    canvas_latents: Tensor,
+    mask_channels: Tensor,
+    seen: comfy.clip_vision.Output,
+    places: dict[str, Any] | None = None,
 ) -> Any:
     """A copy of the CONDITIONING that carries the masked guidance.
 
@@ -162,11 +166,13 @@ def attach_guidance(
         canvas_latents: (1, 16, T, h, w), raw.
         mask_channels: (1, 4, T, h, w) in {0, 1}; 1 on a reference. The host inverts what it is given.
         seen: what CLIP vision says of the canvas.
+        places: where on the canvas the subjects are, for their controls.
     """
     values = {
         "concat_latent_image": canvas_latents,
         "concat_mask": 1 - mask_channels,
         "clip_vision_output": seen,
+        **(places or {}),
     }
     return node_helpers.conditioning_set_values(conditioning, values)
 

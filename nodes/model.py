@@ -33,6 +33,7 @@ from ..magref_core.dit.summary import contents_of
 from ..magref_core.errors import MagrefError
 from . import gguf, model_summary
 from .quantisation import check_quantisation, correct_formats
+from .subject_model import SubjectControlled
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class MagrefConfig(comfy.supported_models.WAN21_I2V):
 MagrefConfig.__name__ = "WAN21_I2V_MAGREF"
 
 
-class MagrefBaseModel(comfy.model_base.WAN21):
+class MagrefBaseModel(SubjectControlled):
     """The host's Wan I2V model around our DiT."""
 
     def __init__(self, model_config, model_type=comfy.model_base.ModelType.FLOW, device=None):

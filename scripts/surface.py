@@ -102,7 +102,8 @@ def other_texts(nodes: Iterable[Any]) -> dict[str, Any]:
     """The content of main.json: the menu's categories, our link types, and the sentences of our widgets."""
     schemas = [node.GET_SCHEMA() for node in nodes]
     categories = {part for schema in schemas for part in schema.category.split("/")}
-    types = {given.io_type for schema in schemas for given in [*schema.inputs, *schema.outputs]}
+    sockets = [given for schema in schemas for given in [*schema.inputs, *schema.outputs]]
+    types = {name for given in sockets for name in given.get_io_type().split(",")}
     return {
         "nodeCategories": {name: name for name in sorted(categories)},
         "dataTypes": {name: name for name in sorted(types) if name.startswith(OWN_TYPE)},

@@ -1,0 +1,307 @@
+"""The controls of subjects in the host: who gets them, what they leave alone, and what refuses them."""
+
+from __future__ import annotations
+
+import comfy.sd
+import pytest
+import torch
+from comfy_extras.nodes_easycache import EasyCacheNode
+from comfy_extras.nodes_torch_compile import TorchCompileModel
+from magref_pack.magref_core.canvas.compose import compose_canvas
+from magref_pack.magref_core.canvas.layout import arrange
+from magref_pack.magref_core.errors import MagrefError
+from magref_pack.magref_core.subjects.spans import Binding, BoundSubject
+from magref_pack.nodes.guidance import ApplyMaskedGuidance
+from magref_pack.nodes.subject_controls import IdentityStrengthNode, SubjectDisentangle
+from magref_pack.nodes.subject_model import CONTROLS
+from magref_pack.nodes.subject_places import BINDING, CANVAS, canvas_values
+from magref_pack.nodes.subjects import BindSubjects
+
+import nodes
+
+from . import lora_files, models, runs, subject_runs
+from .test_compat_compile import fresh_compiler, graphs
+from .test_compat_windows import with_windows
+
+__all__ = ["fresh_compiler"]
+
+FRAMES = 7
+ALPHA = {
+    "alpha": 0.5,
+    "subjects": "",
+    "projection": "value_out",
+    "coverage": "half",
+    "normalise": True,
+}
+STRENGTH = {"strength": 1.0, "subjects": "", "reach": "everywhere"}
+SCOPE = {"start_sigma": 1.0, "end_sigma": 0.0, "first_block": 0, "last_block": -1}
+KINDS = [(SubjectDisentangle, ALPHA), (IdentityStrengthNode, STRENGTH)]
+each_control = pytest.mark.parametrize(("node", "values"), KINDS)
+ONLY_DISENTANGLE, ONLY_STRENGTH = KINDS
+
+
+def canvas():
+    """Two subjects beside each other on 48 x 32 pixels."""
+    given = tuple(subject_runs.reference(name, seed=seed) for seed, name in enumerate(("girl", "mug")))
+    return compose_canvas(given, arrange([(32, 32)] * 2, height=32, width=48, seed=0), height=32, width=48)
+
+
+def bound_pair(**size):
+    """Positive and negative; the positive says who is who and where."""
+    positive, negative = runs.prompts(**size)
+    subjects = tuple(
+        BoundSubject(name=name, word=name, how="mention", positions=own, pieces=())
+        for name, own in (("girl", (1, 2)), ("mug", (4,)))
+    )
+    words = {BINDING: Binding(prompt="", num_tokens=6, subjects=subjects)} | canvas_values(canvas())
+    return [[positive[0][0], positive[0][1] | words]], negative
+
+
+def controlled(model, node, values, pair=None, **changes):
+    """The pair with a control on its positive."""
+    positive, negative = bound_pair() if pair is None else pair
+    return node.execute(model, positive, **(values | SCOPE | changes)).args[0], negative
+
+
+def zero(node):
+    return {"alpha": 0.0} if node is SubjectDisentangle else {"strength": 0.0}
+
+
+def spied(model):
+    """A clone of the model, and for each forward its plan and its options."""
+    plans, watched = [], model.clone()
+    forward = model.get_model_object("diffusion_model.forward_orig")
+
+    def note(x, t, context, *args, **kwargs):
+        plans.append((kwargs.get("subjects"), context.clone(), kwargs["transformer_options"]["cond_or_uncond"]))
+        return forward(x, t, context, *args, **kwargs)
+
+    watched.add_object_patch("diffusion_model.forward_orig", note)
+    return watched, plans
+
+
+@each_control
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_at_zero_the_video_is_that_of_the_plain_model(node, values, dtype):
+    model = runs.our_model(dtype=dtype)
+    plain = runs.sample(model, pair=runs.prompts())
+    pair = controlled(model, node, values, **zero(node))
+    assert CONTROLS not in pair[0][0][1]
+    assert torch.equal(runs.sample(model, pair=pair), plain)
+    # Asked for, carried along and batched, but at a noise that never comes.
+    resting = controlled(model, node, values, start_sigma=0.0)
+    assert CONTROLS in resting[0][0][1]
+    assert torch.equal(runs.sample(model, pair=resting), plain)
+
+
+def with_lora(model):
+    return comfy.sd.load_lora_for_models(model, None, lora_files.lora("native"), 1.0, 0)[0]
+
+
+@each_control
+@pytest.mark.parametrize("around", ["windows", "easycache", "lora"])
+def test_at_zero_the_video_is_plain_whatever_is_around_the_model(node, values, around):
+    model = runs.our_model()
+    frames = FRAMES if around == "windows" else 2
+    run = {"latent": runs.empty(frames=frames)}
+    if around == "windows":
+        model = with_windows(model, retain=True)
+    elif around == "easycache":
+        model, run["steps"] = EasyCacheNode.execute(model, 0.9, 0.0, 1.0, False).args[0], 6
+    else:
+        model = with_lora(model)
+    plain = runs.sample(model, pair=runs.prompts(frames=frames), **run)
+    for changes in (zero(node), {"start_sigma": 0.0}):
+        pair = controlled(model, node, values, bound_pair(frames=frames), **changes)
+        assert torch.equal(runs.sample(model, pair=pair, **run), plain)
+    active = controlled(model, node, values, bound_pair(frames=frames))
+    assert runs.largest_difference(runs.sample(model, pair=active, **run), plain) > 1e-3
+
+
+@each_control
+@pytest.mark.usefixtures("fresh_compiler")
+def test_a_compiled_model_keeps_to_the_controls(node, values):
+    model = runs.our_model()
+    compiled = TorchCompileModel.execute(model, "eager").args[0]
+    plain = runs.sample(model, pair=runs.prompts(), steps=4)
+    assert torch.equal(
+        runs.sample(compiled, pair=controlled(model, node, values, **zero(node)), steps=4),
+        runs.sample(compiled, pair=runs.prompts(), steps=4),
+    )
+    pair = controlled(model, node, values, end_sigma=0.5)
+    expected = runs.sample(model, pair=pair, steps=4)
+    torch.testing.assert_close(runs.sample(compiled, pair=pair, steps=4), expected, rtol=0, atol=1e-4)
+    assert runs.largest_difference(expected, plain) > 1e-3
+    assert graphs() == {"graphs": 2, "breaks": 0}, "with and without controls"
+
+
+@each_control
+def test_the_positive_alone_is_controlled_and_shares_its_forward_with_the_negative(node, values):
+    model = runs.our_model()
+    watched, plans = spied(model)
+    runs.sample(watched, pair=controlled(model, node, values), steps=1)
+    ((plan, context, rows),) = plans
+    (one,) = plan.injections or plan.boosts
+    assert one.rows == (rows.index(0), rows.index(0) + 1)
+    assert torch.equal(context[one.rows[0]], bound_pair()[0][0][0][0])
+
+
+@each_control
+def test_the_negative_is_left_as_it_is(node, values):
+    """At guidance 0 the answer is that to the negative prompt."""
+    model = runs.our_model()
+    plain = runs.sample(model, pair=runs.prompts(), cfg=0.0)
+    result = runs.sample(model, pair=controlled(model, node, values), cfg=0.0)
+    torch.testing.assert_close(result, plain, rtol=0, atol=1e-4)
+
+
+@each_control
+def test_each_video_of_a_batch_is_controlled(node, values):
+    model = runs.our_model()
+    watched, plans = spied(model)
+    runs.sample(watched, pair=controlled(model, node, values), latent=runs.empty(batch=2), steps=1)
+    (one,) = plans[0][0].injections or plans[0][0].boosts
+    assert one.rows[1] - one.rows[0] == 2
+
+
+@each_control
+@pytest.mark.parametrize("retain", [True, False])
+def test_windows_are_controlled_where_they_hold_the_canvas(node, values, retain):
+    model = runs.our_model()
+    watched, plans = spied(with_windows(model, retain=retain))
+    pair = controlled(model, node, values, bound_pair(frames=FRAMES))
+    runs.sample(watched, pair=pair, latent=runs.empty(frames=FRAMES), steps=1)
+    assert [plan is not None for plan, _, _ in plans] == [True, retain, retain]
+
+
+def test_both_controls_may_be_asked_for_and_taken_back():
+    model = runs.our_model()
+    first, negative = controlled(model, *ONLY_DISENTANGLE)
+    both, _ = controlled(model, *ONLY_STRENGTH, pair=(first, negative))
+    controls = both[0][1][CONTROLS]
+    assert controls.disentanglement is not None and controls.identity is not None
+    assert first[0][1][CONTROLS].identity is None, "what is given stays as it was"
+    back, _ = controlled(model, *ONLY_STRENGTH, pair=(both, negative), strength=0.0)
+    expected = runs.sample(model, pair=(first, negative))
+    assert torch.equal(runs.sample(model, pair=(back, negative)), expected)
+
+
+def test_subjects_may_have_numbers_of_their_own():
+    model = runs.our_model()
+    positive, _ = controlled(model, *ONLY_STRENGTH, subjects="girl: 2, mug: 0")
+    assert positive[0][1][CONTROLS].identity.strengths == (2.0, 0.0)
+
+
+@each_control
+def test_a_model_of_the_host_refuses_controls(node, values):
+    with pytest.raises(MagrefError, match="not from MAGREF DiT Loader"):
+        controlled(runs.native_model(), node, values)
+    pair = controlled(runs.our_model(), node, values)
+    with pytest.raises(MagrefError, match="not from MAGREF DiT Loader"):
+        runs.sample(runs.native_model(), pair=pair)
+    resting = controlled(runs.our_model(), node, values, **zero(node))
+    assert torch.isfinite(runs.sample(runs.native_model(), pair=resting)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "name"),
+    [
+        (ONLY_DISENTANGLE, "cross_attn", "cross-attention"),
+        (ONLY_STRENGTH, "self_attn", "self-attention"),
+        (ONLY_STRENGTH, None, "block"),
+    ],
+)
+def test_parts_that_other_nodes_have_replaced_are_told_of(kind, place, name):
+    model = runs.our_model()
+    key = "diffusion_model.blocks.1" + (f".{place}" if place else "")
+    other = model.clone()
+    other.add_object_patch(f"{key}.forward", model.get_model_object(key).forward)
+    with pytest.raises(MagrefError, match=f"put a {name} of its own into the model"):
+        runs.sample(other, pair=controlled(model, *kind))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1000.0, float("nan")])
+def test_an_alpha_out_of_range_is_refused(value):
+    with pytest.raises(MagrefError, match="alpha is .+, but must be from 0 to 2"):
+        controlled(runs.our_model(), *ONLY_DISENTANGLE, alpha=value)
+
+
+@pytest.mark.parametrize("value", [-3.0, 1000.0, float("nan")])
+def test_a_strength_out_of_range_is_refused(value):
+    with pytest.raises(MagrefError, match="strength is .+, but must be from -2 to 4"):
+        controlled(runs.our_model(), *ONLY_STRENGTH, strength=value)
+
+
+def test_a_negative_strength_weakens():
+    model = runs.our_model()
+    results = [runs.sample(model, pair=controlled(model, *ONLY_STRENGTH, strength=s)) for s in (-1.0, 1.0)]
+    assert all(torch.isfinite(result).all() for result in results)
+    assert runs.largest_difference(*results) > 1e-3
+
+
+@each_control
+def test_a_prompt_that_does_not_say_who_is_who_is_refused(node, values):
+    model, (positive, negative) = runs.our_model(), bound_pair()
+    text, extras = positive[0]
+    for missing, sentence in ((BINDING, "does not say who is who"), (CANVAS, "where the subjects are")):
+        lacking = [[text, {key: value for key, value in extras.items() if key != missing}]]
+        with pytest.raises(MagrefError, match=sentence):
+            controlled(model, node, values, (lacking, negative))
+    with pytest.raises(MagrefError, match="does not say who is who"):
+        controlled(model, node, values, ([], negative))
+
+
+def unnamed_pair():
+    positive, negative = bound_pair()
+    text, extras = positive[0]
+    girl = extras[BINDING].subjects[0]
+    mug = BoundSubject(name="mug", word="mug", how="missing", positions=(), pieces=())
+    return [[text, extras | {BINDING: Binding(prompt="", num_tokens=6, subjects=(girl, mug))}]], negative
+
+
+def test_who_is_not_named_gets_no_words_and_an_alpha_of_its_own_is_an_error():
+    model = runs.our_model()
+    positive, _ = controlled(model, *ONLY_DISENTANGLE, pair=unnamed_pair())
+    assert positive[0][1][CONTROLS].disentanglement.alphas == (0.5, 0.0)
+    with pytest.raises(MagrefError, match="an alpha is set for 'mug', but the prompt does not name it"):
+        controlled(model, *ONLY_DISENTANGLE, pair=unnamed_pair(), subjects="mug: 1")
+    strengths = controlled(model, *ONLY_STRENGTH, pair=unnamed_pair())[0][0][1][CONTROLS].identity.strengths
+    assert strengths == (1.0, 1.0), "looking at a picture needs no word"
+
+
+def test_from_names_to_a_controlled_video():
+    placed = canvas()
+    conditioning, prompt, report = BindSubjects.execute(
+        subject_runs.clip(), "@girl hands (the @mug:1.2) over", placed
+    ).args
+    assert prompt == "girl hands (the mug:1.2) over"
+    assert '"how": "mention"' in report
+    positive, negative, latent = ApplyMaskedGuidance.execute(
+        conditioning, models.conditioning(2, seed=2), models.vae(), models.clip_vision(), placed, 5
+    ).args
+    model = runs.our_model()
+    plain = runs.sample(model, pair=(positive, negative), latent=latent)
+    for node, values in KINDS:
+        pair = controlled(model, node, values, (positive, negative))
+        assert runs.largest_difference(runs.sample(model, pair=pair, latent=latent), plain) > 1e-3
+
+
+def test_binding_encodes_the_prompt_as_the_hosts_own_node():
+    clip, given = subject_runs.clip(), canvas().references
+    bound = BindSubjects.execute(clip, "a @girl", given).args[0]
+    (plain,) = nodes.CLIPTextEncode().encode(clip, "a girl")
+    assert torch.equal(bound[0][0], plain[0][0])
+
+
+def test_without_a_text_encoder_or_a_known_name_there_is_a_sentence():
+    with pytest.raises(MagrefError, match="there is no text encoder"):
+        BindSubjects.execute(None, "a @girl", canvas())
+    with pytest.raises(MagrefError, match="the prompt says @grl, but no reference is called so: did you mean @girl"):
+        BindSubjects.execute(subject_runs.clip(), "a @grl", canvas())
+
+
+def test_a_subject_that_the_canvas_lacks_is_named():
+    model, (positive, negative) = runs.our_model(), bound_pair()
+    positive[0][1][CANVAS] = positive[0][1][CANVAS] | {"names": ["girl", "cup"]}
+    with pytest.raises(MagrefError, match="was given the subject 'mug', but the canvas holds only girl, cup"):
+        controlled(model, *ONLY_STRENGTH, pair=(positive, negative))

@@ -44,7 +44,8 @@ class LoadReferences(io.ComfyNode):
                     placeholder=EXAMPLE,
                     tooltip="The gallery. Its value is a JSON list with one entry per subject: file (in "
                     "ComfyUI's input folder) or image (a socket such as image_1), name (without slashes or "
-                    "commas), kind (person, object or background), word (what stands for @name in the prompt), photos (more files of the same subject), "
+                    "commas), kind (person, object or background), word (what stands for @name in the "
+                    "prompt), photos (more files of the same subject), "
                     "off (true: not used), keep_whole (true: not cut out). A connected picture without an "
                     "entry is called like its socket and is an object.",
                     extra_dict={"widgetType": "MAGREF_GALLERY"},

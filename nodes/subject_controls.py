@@ -29,11 +29,13 @@ from .subject_model import CONTROLS, NeedsMagref, check_model
 from .subject_places import BINDING, CANVAS
 
 NO_BINDING = (
-    "the conditioning does not say who is who: encode the prompt with MAGREF Bind Subjects, and put MAGREF Apply "
+    "the conditioning does not say who is who: encode the prompt with MAGREF Bind Subjects, and put MAGREF "
+    "Apply "
     "Masked Guidance behind it"
 )
 NO_CANVAS = (
-    "the conditioning does not say where the subjects are: put MAGREF Apply Masked Guidance between MAGREF Bind "
+    "the conditioning does not say where the subjects are: put MAGREF Apply Masked Guidance between MAGREF "
+    "Bind "
     "Subjects and this node"
 )
 
@@ -45,7 +47,8 @@ class SubjectDisentangle(io.ComfyNode):
             node_id="MagrefSubjectDisentangle",
             display_name="MAGREF Subject Disentangle",
             category="MAGREF/subjects",
-            description="Gives each subject's place on the canvas the words of that subject, in every block, so "
+            description="Gives each subject's place on the canvas the words of that subject, in every block, "
+            "so "
             "that similar subjects blend less. After the paper; the released model was probably not trained "
             "with it, so try small values.",
             search_aliases=["magref", "subject disentanglement", "who is who", "regional prompt", "swap"],
@@ -59,13 +62,14 @@ class SubjectDisentangle(io.ComfyNode):
                     step=0.05,
                     tooltip="How much of its words each region is given; 0 leaves the model as it is.",
                 ),
-                _subjects("alpha"),
+                _subjects("An alpha"),
                 io.Combo.Input(
                     "projection",
                     options=list(get_args(Projection)),
                     default="value_out",
                     advanced=True,
-                    tooltip="value_out sends the words through the output layer, as attention does; value adds "
+                    tooltip="value_out sends the words through the output layer, as attention does; value "
+                    "adds "
                     "them as they stand, the letter of the paper, which suits only a model trained so.",
                 ),
                 io.Combo.Input(
@@ -73,7 +77,8 @@ class SubjectDisentangle(io.ComfyNode):
                     options=list(get_args(Coverage)),
                     default="half",
                     advanced=True,
-                    tooltip="Which tokens of 16 x 16 pixels are in a region: half, those that it covers at least "
+                    tooltip="Which tokens of 16 x 16 pixels are in a region: half, those that it covers at "
+                    "least "
                     "half; any, those that it touches.",
                 ),
                 io.Boolean.Input(
@@ -139,16 +144,18 @@ class IdentityStrengthNode(io.ComfyNode):
                     min=MIN_STRENGTH,
                     max=MAX_STRENGTH,
                     step=0.05,
-                    tooltip="Attention to a subject counts e to the strength times as much: 0.7 doubles it, -0.7 "
+                    tooltip="Attention to a subject counts e to the strength times as much: 0.7 doubles it, "
+                    "-0.7 "
                     "halves it, 0 leaves the model as it is.",
                 ),
-                _subjects("strength"),
+                _subjects("A strength"),
                 io.Combo.Input(
                     "reach",
                     options=list(get_args(Reach)),
                     default="everywhere",
                     advanced=True,
-                    tooltip="everywhere: all of the video looks at it more; near: only what looks at this subject "
+                    tooltip="everywhere: all of the video looks at it more; near: only what looks at this "
+                    "subject "
                     "already, and at no other one more.",
                 ),
                 *_scope(),
@@ -175,9 +182,7 @@ class IdentityStrengthNode(io.ComfyNode):
         def change(controls: SubjectControls) -> SubjectControls:
             names = [subject.name for subject in controls.subjects]
             strengths = per_subject(names, strength, subjects, "strength")
-            return replace(
-                controls, identity=IdentityStrength(strengths=strengths, reach=reach, scope=scope)
-            )
+            return replace(controls, identity=IdentityStrength(strengths=strengths, reach=reach, scope=scope))
 
         return io.NodeOutput(with_controls(positive, change))
 
@@ -237,7 +242,8 @@ def _of_named(
     for subject, alpha in zip(subjects, own, strict=True):
         if alpha and not subject.positions:
             raise MagrefError(
-                f"an alpha is set for '{subject.name}', but the prompt does not name it: write @{subject.name} "
+                f"an alpha is set for '{subject.name}', but the prompt does not name it: write "
+                f"@{subject.name} "
                 "in the prompt of MAGREF Bind Subjects, or take it out here"
             )
     alphas = tuple(
@@ -245,7 +251,8 @@ def _of_named(
     )
     if any(chosen) and not any(alphas):
         raise MagrefError(
-            "the prompt names no subject, so none can be told apart by its words: write @name for each in the "
+            "the prompt names no subject, so none can be told apart by its words: write @name for each in "
+            "the "
             "prompt of MAGREF Bind Subjects"
         )
     return alphas
@@ -275,16 +282,14 @@ def _model_and_positive() -> list[io.Input]:
     ]
 
 
-def _subjects(what: str) -> io.Input:
+def _subjects(a_number: str) -> io.Input:
     return io.String.Input(
         "subjects",
         default="",
         multiline=True,
         placeholder="girl: 0.5, mug: 0",
-        tooltip=f"An {what} of its own for some subjects, such as girl: 0.5, mug: 0; the others keep the one "
-        "above."
-        if what[0] in "aeiou"
-        else f"A {what} of its own for some subjects, such as girl: 0.5, mug: 0; the others keep the one above.",
+        tooltip=f"{a_number} of its own for some subjects, such as girl: 0.5, mug: 0; the others keep the "
+        "one above.",
     )
 
 

@@ -20,7 +20,8 @@ CONTROLS = "magref_subjects"
 """Under this name a conditioning carries its `SubjectControls`."""
 
 NATIVE = (
-    "the model given is not from MAGREF DiT Loader, but the controls of subjects act inside the blocks of MAGREF's "
+    "the model given is not from MAGREF DiT Loader, but the controls of subjects act inside the blocks of "
+    "MAGREF's "
     "own model: load the same file with MAGREF DiT Loader, or take the controls out"
 )
 
@@ -87,7 +88,13 @@ class SubjectControlled(comfy.model_base.WAN21):
         if plan is not None:
             kwargs["subjects"] = plan
         return super()._apply_model(
-            x, t, c_concat, c_crossattn, control, {} if transformer_options is None else transformer_options, **kwargs
+            x,
+            t,
+            c_concat,
+            c_crossattn,
+            control,
+            {} if transformer_options is None else transformer_options,
+            **kwargs,
         )
 
     def _plan(
@@ -130,7 +137,7 @@ def check_model(model: Any) -> None:
 
 
 def _in_area(controls: SubjectControls, area: tuple[int, ...]) -> SubjectControls | None:
-    """The controls in a part of the video: sizes, then starts, of frames, rows and columns or of the last two."""
+    """The controls in a part of the video: its sizes, then its starts, of frames, rows and columns or of two."""
     dims = len(area) // 2
     if dims == 3 and area[dims] > 0:
         return None  # it begins behind the canvas
@@ -150,7 +157,8 @@ def _check_forwards(dit: Any, plan: SubjectPlan) -> None:
         for name, module in used.items():
             if "forward" in vars(_plain(module)):
                 raise MagrefError(
-                    f"another node has put a {name} of its own into the model, which knows nothing of the controls "
+                    f"another node has put a {name} of its own into the model, which knows nothing of the "
+                    f"controls "
                     "of subjects: take that node out (normalised attention guidance is one), or the controls"
                 )
     if "forward_orig" in vars(dit):
@@ -160,7 +168,8 @@ def _check_forwards(dit: Any, plan: SubjectPlan) -> None:
 @cache
 def _warn_of_replacement() -> None:
     logger.warning(
-        "another node has replaced the loop over MAGREF's blocks: the controls of subjects act only if it hands "
+        "another node has replaced the loop over MAGREF's blocks: the controls of subjects act only if it "
+        "hands "
         "them on"
     )
 

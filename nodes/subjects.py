@@ -23,19 +23,23 @@ class BindSubjects(io.ComfyNode):
             node_id="MagrefBindSubjects",
             display_name="MAGREF Bind Subjects",
             category="MAGREF/subjects",
-            description="Encodes the prompt and finds in it the words of each subject, so that the controls of "
+            description="Encodes the prompt and finds in it the words of each subject, so that the controls "
+            "of "
             "subjects know which words belong to which picture. An at sign before a name stands for the "
             "reference of that name.",
             search_aliases=["magref", "prompt", "clip text encode", "who is who", "names", "mention"],
             inputs=[
-                io.Clip.Input("clip", tooltip="The text encoder: umt5_xxl with type wan, or the demo model's."),
+                io.Clip.Input(
+                    "clip", tooltip="The text encoder: umt5_xxl with type wan, or the demo model's."
+                ),
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
                     placeholder="@girl hands the @mug to @robot",
-                    tooltip="The prompt. @name stands for a reference by its name and is replaced by its word, or "
+                    tooltip="The prompt. @name stands for a reference by its name and is replaced by its "
+                    "word, or "
                     "else its name; plain words are found too. Weights such as (word:1.2) may be used.",
                 ),
                 io.MultiType.Input(

@@ -28,8 +28,8 @@ LOGITS_AT_ONCE = 1 << 24
 def attend_with_lse(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """PyTorch's fused attention where its kernel for the device tells the log-sum-exp; see `AttentionLse`.
 
-    The CPU has one kernel; on CUDA flash, cuDNN and the memory-efficient one are asked in this order. On other
-    devices, and where a gradient is wanted, the logits are computed in parts: exact, and slow.
+    The CPU has one kernel; on CUDA flash, cuDNN and the memory-efficient one are asked in this order. On
+    other devices, and where a gradient is wanted, the logits are computed in parts: exact, and slow.
     """
     wants_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
     if not wants_gradient and q.device.type == "cpu":
@@ -45,7 +45,8 @@ def attend_in_parts(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     rows = max(1, LOGITS_AT_ONCE // k.shape[-2])
     results: list[Tensor] = []
     sums: list[Tensor] = []
-    for part in q.split(rows, dim=-2):
+    for begin in range(0, q.shape[-2], rows):
+        part = q[..., begin : begin + rows, :]
         logits = (part.float() * scale) @ k.float().transpose(-1, -2)  # (B, heads, rows, M)
         lse = logits.logsumexp(-1)
         sums.append(lse)
@@ -73,9 +74,8 @@ def boosted_attention(
     out, lse = attend(q, k, v)
     subjects = [(k[:, :, keys], v[:, :, keys]) for keys in boost.keys]
     parts: list[Tensor] = []
-    for rows, whole, whole_lse in zip(
-        *(x.split(QUERIES_AT_ONCE, dim=2) for x in (q, out, lse)), strict=True
-    ):
+    for begin in range(0, q.shape[2], QUERIES_AT_ONCE):
+        rows, whole, whole_lse = (x[:, :, begin : begin + QUERIES_AT_ONCE] for x in (q, out, lse))
         found = [attend(rows, keys, values) for keys, values in subjects]
         shares = [(own_lse - whole_lse).exp() for _, own_lse in found]  # of all attention, (B, heads, rows)
         gates = _gates(shares, boost, num_keys=k.shape[2])
@@ -100,10 +100,7 @@ def _gates(shares: list[Tensor], boost: Boost, *, num_keys: int) -> list[Tensor 
     if not boost.near:
         return [None] * len(shares)
     looks = torch.stack(
-        [
-            share.mean(1) * (num_keys / len(keys))
-            for share, keys in zip(shares, boost.keys, strict=True)
-        ]
+        [share.mean(1) * (num_keys / len(keys)) for share, keys in zip(shares, boost.keys, strict=True)]
     )  # (K, B, rows), 1 is the average
     near = (looks > 1) & (looks == looks.amax(0))
     return list(near.to(looks.dtype).unbind(0))

@@ -42,12 +42,14 @@ class Scope:
     def __post_init__(self) -> None:
         if self.first_block < 0 or (self.last_block != -1 and self.last_block < self.first_block):
             raise MagrefError(
-                f"the blocks go from {self.first_block} to {self.last_block}, which is none: start at 0 or above "
+                f"the blocks go from {self.first_block} to {self.last_block}, which is none: start at 0 or "
+                f"above "
                 "and end at the same block or a later one, or at -1 for the last"
             )
         if not 0 <= self.end_sigma <= self.start_sigma <= 1:
             raise MagrefError(
-                f"the noise goes from {self.start_sigma} to {self.end_sigma}, but it falls from 1 to 0 in a run: "
+                f"the noise goes from {self.start_sigma} to {self.end_sigma}, but it falls from 1 to 0 in a "
+                f"run: "
                 "choose start_sigma and end_sigma between these, the start not below the end"
             )
 
@@ -59,7 +61,8 @@ class Scope:
         """
         if self.first_block >= num_blocks:
             raise MagrefError(
-                f"first_block is {self.first_block}, but the model's {num_blocks} blocks are numbered from 0 to "
+                f"first_block is {self.first_block}, but the model's {num_blocks} blocks are numbered from 0 "
+                f"to "
                 f"{num_blocks - 1}: choose one of these"
             )
         return self.first_block, num_blocks if self.last_block == -1 else min(self.last_block + 1, num_blocks)
@@ -243,7 +246,7 @@ def per_subject(names: Sequence[str], default: float, text: str, what: str) -> t
             )
         if name.casefold() not in index_of:
             raise MagrefError(
-                f"a {what} is set for '{name[:40]}', but no subject is called so: use {', '.join(names)}"
+                f"{_a(what)} is set for '{name[:40]}', but no subject is called so: use {', '.join(names)}"
             )
         index = index_of[name.casefold()]
         if index in values:
@@ -252,7 +255,8 @@ def per_subject(names: Sequence[str], default: float, text: str, what: str) -> t
             values[index] = float(number)
         except ValueError as error:
             raise MagrefError(
-                f"the {what} of '{names[index]}' is '{number.strip()[:40]}', which is no number: write one such "
+                f"the {what} of '{names[index]}' is '{number.strip()[:40]}', which is no number: write one "
+                f"such "
                 "as 0.5"
             ) from error
     return tuple(values.get(index, default) for index in range(len(names)))
@@ -277,7 +281,13 @@ def join_plans(plans: Sequence[SubjectPlan]) -> SubjectPlan | None:
 
 def unnamed(subjects: Sequence[BoundSubject], values: Mapping[int, float]) -> tuple[str, ...]:
     """Names of the subjects for whom something is asked and whom the prompt does not name."""
-    return tuple(subjects[index].name for index, value in values.items() if value and not subjects[index].positions)
+    return tuple(
+        subjects[index].name for index, value in values.items() if value and not subjects[index].positions
+    )
+
+
+def _a(what: str) -> str:
+    return f"an {what}" if what[0] in "aeiou" else f"a {what}"
 
 
 def _amounts(masks: Tensor, alphas: Sequence[float], normalise: bool) -> Tensor:

@@ -135,7 +135,9 @@ def _read_mention(prompt: str, at: int, subjects: Sequence[Subject]) -> tuple[in
         if end >= 0:
             name = prompt[at + 1 : end]
             if not name.strip():
-                raise MagrefError(f"the prompt says @{prompt[at : end + 1]} without a name: {_how_to(subjects)}")
+                raise MagrefError(
+                    f"the prompt says @{prompt[at : end + 1]} without a name: {_how_to(subjects)}"
+                )
             exact = [i for i, one in enumerate(subjects) if _pattern(one.name).fullmatch(name.strip())]
             if not exact:
                 raise _unknown(name, subjects)
@@ -175,7 +177,9 @@ def _only(indices: Sequence[int], subjects: Sequence[Subject]) -> int:
 def _unknown(name: str, subjects: Sequence[Subject]) -> MagrefError:
     names = [subject.name for subject in subjects]
     lowered = {one.casefold(): one for one in names}
-    close = [lowered[one] for one in difflib.get_close_matches(name.casefold(), list(lowered), n=1, cutoff=0.6)]
+    close = [
+        lowered[one] for one in difflib.get_close_matches(name.casefold(), list(lowered), n=1, cutoff=0.6)
+    ]
     asked = f"did you mean {_mention(close[0])}, or else " if close else ""
     return MagrefError(
         f"the prompt says {_mention(shorten(name, 40, placeholder='...'))}, but no reference is called so: "

@@ -98,5 +98,5 @@ def _region(values: npt.NDArray[np.int64], box: Box) -> npt.NDArray[np.int64]:
 
 def _shares(marked: npt.NDArray[np.bool_], rows: int, columns: int) -> Tensor:
     """(K, H, W) -> (K, rows, columns) float32: share of each cell's pixels."""
-    whole = torch.from_numpy(marked[:, : rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE]).float()
+    whole = torch.as_tensor(marked[:, : rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE]).float()
     return F.avg_pool2d(whole[None], PIXEL_STRIDE)[0]

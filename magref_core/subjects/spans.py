@@ -81,7 +81,8 @@ class Binding:
     def warnings(self) -> tuple[str, ...]:
         """What of it a user should mend."""
         found = [
-            f"the prompt does not name '{subject.name}': write @{subject.name} where it acts, or switch it off"
+            f"the prompt does not name '{subject.name}': write @{subject.name} where it acts, or switch it "
+            f"off"
             for subject in self.subjects
             if subject.how == "missing"
         ]
@@ -110,14 +111,14 @@ def bind(
         text_len: rows that the model reads.
 
     Raises:
-        MagrefError: two subjects share a plain word, all words of a subject lie behind `text_len`, or the host
-            cuts the prompt in another way.
+        MagrefError: two subjects share a plain word, all words of a subject lie behind `text_len`, or the
+            host cuts the prompt in another way.
     """
     tokens, text, places = _tokens(bound.text, groups, tokenise)
     owned: dict[int, set[int]] = {index: set() for index in range(len(subjects))}
     for index, begin, end in bound.mentions:
         owned[index].update(range(begin, end))
-    mentioned = set().union(*owned.values())
+    mentioned = {place for found in owned.values() for place in found}
     missing = [index for index, found in owned.items() if not found]
     taken = [place in mentioned or character == "\0" for place, character in zip(places, text, strict=True)]
     for number, where in find_words(text, [subjects[index] for index in missing], taken):
@@ -151,7 +152,8 @@ def _check_cut(subjects: Sequence[BoundSubject], num_tokens: int, text_len: int)
     for subject in subjects:
         if subject.num_cut and not subject.positions:
             raise MagrefError(
-                f"the prompt has {num_tokens} tokens, but the model reads {text_len}, and '{subject.name}' is "
+                f"the prompt has {num_tokens} tokens, but the model reads {text_len}, and '{subject.name}' "
+                f"is "
                 "named only behind them: shorten the prompt, or name it earlier"
             )
 
@@ -222,7 +224,8 @@ def _places_of(piece: Piece, part: Text) -> frozenset[int]:
 
 def _differs(part: Text) -> MagrefError:
     return MagrefError(
-        f"ComfyUI cuts '{part.characters[:40]}' of the prompt into other tokens than expected, so the words of "
+        f"ComfyUI cuts '{part.characters[:40]}' of the prompt into other tokens than expected, so the words "
+        f"of "
         "the subjects cannot be found: take weights and embeddings out of the prompt, or use CLIP Text Encode"
     )
 

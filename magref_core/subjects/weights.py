@@ -1,7 +1,8 @@
 r"""A prompt as ComfyUI's tokenizers cut it: weighted segments, each character with its place in the prompt.
 
-`(word:1.2)` weighs, `(word)` weighs 1.1, `\(` is a parenthesis, and `embedding:name` after a white space stands
-for a file. The rules are those that the host follows; what is found here is compared with its own tokens.
+`(word:1.2)` weighs, `(word)` weighs 1.1, `\(` is a parenthesis, and `embedding:name` after a white space
+stands for a file. The rules are those that the host follows; what is found here is compared with its own
+tokens.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 EMBEDDING = "embedding:"
 _STARTS = re.compile(rf"(?<=\s){EMBEDDING}")
@@ -53,7 +54,7 @@ def chunks_of(prompt: str) -> Iterator[tuple[Text, float]]:
     for signs, weight in _weighted(_signs(prompt), 1.0):
         text = Text("".join(sign.character for sign in signs), tuple(sign.place for sign in signs))
         cuts = [0, *(match.start() for match in _STARTS.finditer(text.characters)), len(text.characters)]
-        for begin, end in zip(cuts, cuts[1:], strict=False):
+        for begin, end in pairwise(cuts):
             if end > begin:
                 yield text.cut(begin, end), weight
 

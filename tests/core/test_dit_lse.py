@@ -56,7 +56,9 @@ def test_every_key_may_belong_to_a_subject():
     keys = [list(range(40)), list(range(40, LENGTH))]
     q, k, v = inputs()
     found = boosted_attention(q, k, v, heads=HEADS, boost=boost_of(keys, (-2.0, 4.0)), attend=attend_with_lse)
-    torch.testing.assert_close(found.double(), masked(q, k, v, key_bias(keys, (-2.0, 4.0))), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        found.double(), masked(q, k, v, key_bias(keys, (-2.0, 4.0))), rtol=0, atol=1e-5
+    )
 
 
 def test_in_16_bits_a_boost_is_as_near_as_attention_itself():
@@ -114,8 +116,6 @@ def test_where_a_gradient_is_wanted_there_is_one():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_kernels_of_a_gpu_tell_their_log_sum_exp(dtype):
-    q, k, v = (
-        x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in inputs(dtype, device="cuda")
-    )
+    q, k, v = (x.unflatten(-1, (HEADS, -1)).transpose(1, 2) for x in inputs(dtype, device="cuda"))
     for found, expected in zip(attend_with_lse(q, k, v), attend_in_parts(q, k, v), strict=True):
         torch.testing.assert_close(found.float(), expected.float(), rtol=0, atol=2e-2)

@@ -1,4 +1,4 @@
-"""The subjects' controls inside the DiT: where they reach, how much they add, and that nothing else changes."""
+"""The subjects' controls inside the DiT: where they reach, what they add, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -137,9 +137,7 @@ def test_an_empty_plan_is_the_plain_model(dtype):
     model = seeded(MagrefDiT(CONFIG, Backend(dtype=dtype)))
     inputs = model_inputs(dtype)
     plain = model(**inputs)
-    beyond = SubjectPlan(
-        injections=(injection(amounts(), blocks=(3, 40)),), boosts=(boost(blocks=(2, 2)),)
-    )
+    beyond = SubjectPlan(injections=(injection(amounts(), blocks=(3, 40)),), boosts=(boost(blocks=(2, 2)),))
     for plan in (SubjectPlan(), beyond):
         assert torch.equal(model(**inputs, subjects=plan), plain)
 
@@ -166,7 +164,8 @@ def test_blocks_out_of_range_are_left_alone(model):
     seen = []
     for index, block in enumerate(model.blocks):
         block.register_forward_hook(
-            lambda _m, _a, kwargs, _o, index=index: seen.append((index, "subjects" in kwargs)), with_kwargs=True
+            lambda _m, _a, kwargs, _o, index=index: seen.append((index, "subjects" in kwargs)),
+            with_kwargs=True,
         )
     plan = SubjectPlan(injections=(injection(amounts(), blocks=(1, 2)),))
     model(**model_inputs(), subjects=plan)

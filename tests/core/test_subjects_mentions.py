@@ -75,7 +75,11 @@ def test_names_in_other_scripts_need_no_space_around_them():
 
 
 def test_photos_of_one_subject_share_its_name_and_word():
-    given = [reference("ann", subject="ann", word="woman"), reference("ann 2", subject="ann"), reference("mug")]
+    given = [
+        reference("ann", subject="ann", word="woman"),
+        reference("ann 2", subject="ann"),
+        reference("mug"),
+    ]
     who = subjects_of(given)
     assert [(one.name, one.word, one.references) for one in who] == [
         ("ann", "woman", (0, 1)),
@@ -90,7 +94,10 @@ def test_parentheses_in_a_word_are_no_weight():
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
-        ("@robto waves", "the prompt says @robto, but no reference is called so: did you mean @robot, or else"),
+        (
+            "@robto waves",
+            "the prompt says @robto, but no reference is called so: did you mean @robot, or else",
+        ),
         ("@girlfriend", "the prompt says @girlfriend, but no reference is called so"),
         ("gi(rl) and @gi(rl:1.2)", "the prompt says @gi, but no reference is called so"),
         ("a sign @", "an @ stands without a name in 'a sign @': use @girl, @robot, or write \\@"),
@@ -121,16 +128,24 @@ def test_a_word_must_be_a_word():
 def found(text, *names, taken=(), **words):
     who = subjects(*names, **words)
     flags = [index in taken for index in range(len(text))]
-    return sorted((where.start, who[index].name, text[where.start : where.stop]) for index, where in find_words(text, who, flags))
+    return sorted(
+        (where.start, who[index].name, text[where.start : where.stop])
+        for index, where in find_words(text, who, flags)
+    )
 
 
 def test_plain_words_are_found_whole_and_in_plain_plurals():
     assert found("an Ann planned two mugs", "ann", "mug") == [(3, "ann", "Ann"), (19, "mug", "mugs")]
-    assert found("the fox and the red fox", "fox", "red_fox") == [(4, "fox", "fox"), (16, "red_fox", "red fox")]
+    assert found("the fox and the red fox", "fox", "red_fox") == [
+        (4, "fox", "fox"),
+        (16, "red_fox", "red fox"),
+    ]
     assert found("女孩拿杯子", "女孩", "杯子") == [(0, "女孩", "女孩"), (3, "杯子", "杯子")]
     assert found("ann", "ann", taken={1}) == []
 
 
 def test_a_plain_word_of_two_subjects_is_ambiguous():
-    with pytest.raises(MagrefError, match="the word 'woman' in the prompt may be 'ann' or 'eve': say which by"):
+    with pytest.raises(
+        MagrefError, match="the word 'woman' in the prompt may be 'ann' or 'eve': say which by"
+    ):
         found("a woman sits", "ann", "eve", ann="woman", eve="woman")

@@ -54,7 +54,11 @@ def test_a_box_on_the_grid_of_tokens_has_exactly_its_tokens():
 def test_the_edge_of_a_column_of_277_pixels_goes_to_who_covers_half():
     boxes = [(0, 0, 277, 16), (277, 0, 277, 16), (554, 0, 278, 16)]
     half = tokens_of(boxes, width=832, height=16)
-    assert half == [set(range(17)), set(range(17, 35)), set(range(35, 52))]  # token 17 has 5 of 16 pixels of s0
+    assert half == [
+        set(range(17)),
+        set(range(17, 35)),
+        set(range(35, 52)),
+    ]  # token 17 has 5 of 16 pixels of s0
     touched = tokens_of(boxes, "any", width=832, height=16)
     assert touched == [set(range(18)), set(range(17, 35)), set(range(34, 52))]
 
@@ -106,7 +110,9 @@ def test_a_subject_smaller_than_half_a_token_shows_where_it_shows_most():
 def controls(boxes=((0, 0, 48, 64), (48, 0, 48, 64)), positions=((1, 2), (5,)), **fields):
     canvas, subjects = composed(list(boxes))
     bound = tuple(
-        BoundSubject(name=one.name, word=one.word, how="mention" if own else "missing", positions=own, pieces=())
+        BoundSubject(
+            name=one.name, word=one.word, how="mention" if own else "missing", positions=own, pieces=()
+        )
         for one, own in zip(subjects, positions, strict=True)
     )
     return SubjectControls(subjects=bound, regions=regions_of(canvas, subjects), **fields)
@@ -175,7 +181,9 @@ def test_a_part_of_the_canvas_has_its_part_of_the_regions():
 
 def test_words_that_the_model_does_not_read_are_an_error():
     asked = Disentanglement(alphas=(0.5, 0.5))
-    with pytest.raises(MagrefError, match="'s1' is to be told apart by its words, but in what the model reads"):
+    with pytest.raises(
+        MagrefError, match="'s1' is to be told apart by its words, but in what the model reads"
+    ):
         planned(controls(positions=((1,), (9,)), disentanglement=asked))
     assert unnamed(controls(positions=((1,), ())).subjects, {0: 1.0, 1: 1.0}) == ("s1",)
 
@@ -207,7 +215,9 @@ def test_an_empty_range_is_refused(fields, expected):
 
 
 def test_a_block_that_the_model_lacks_is_refused():
-    with pytest.raises(MagrefError, match="first_block is 40, but the model's 40 blocks are numbered from 0 to 39"):
+    with pytest.raises(
+        MagrefError, match="first_block is 40, but the model's 40 blocks are numbered from 0 to 39"
+    ):
         Scope(first_block=40).blocks(40)
     assert Scope(last_block=99).blocks(40) == (0, 40)
 
@@ -223,7 +233,7 @@ def test_some_subjects_have_a_number_of_their_own():
     [
         ("girl", "'girl' sets no alpha: write a name, a colon and a number"),
         (": 1", "sets no alpha"),
-        ("robot: 1", "an? alpha is set for 'robot', but no subject is called so: use girl, mug"),
+        ("robot: 1", "an alpha is set for 'robot', but no subject is called so: use girl, mug"),
         ("girl: 1, GIRL: 2", "alpha is set twice for 'girl'"),
         ("girl: much", "the alpha of 'girl' is 'much', which is no number"),
     ],

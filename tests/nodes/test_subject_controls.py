@@ -73,7 +73,9 @@ def spied(model):
     forward = model.get_model_object("diffusion_model.forward_orig")
 
     def note(x, t, context, *args, **kwargs):
-        plans.append((kwargs.get("subjects"), context.clone(), kwargs["transformer_options"]["cond_or_uncond"]))
+        plans.append(
+            (kwargs.get("subjects"), context.clone(), kwargs["transformer_options"]["cond_or_uncond"])
+        )
         return forward(x, t, context, *args, **kwargs)
 
     watched.add_object_patch("diffusion_model.forward_orig", note)
@@ -222,13 +224,13 @@ def test_parts_that_other_nodes_have_replaced_are_told_of(kind, place, name):
 
 @pytest.mark.parametrize("value", [-0.1, 1000.0, float("nan")])
 def test_an_alpha_out_of_range_is_refused(value):
-    with pytest.raises(MagrefError, match="alpha is .+, but must be from 0 to 2"):
+    with pytest.raises(MagrefError, match=r"alpha is .+, but must be from 0 to 2"):
         controlled(runs.our_model(), *ONLY_DISENTANGLE, alpha=value)
 
 
 @pytest.mark.parametrize("value", [-3.0, 1000.0, float("nan")])
 def test_a_strength_out_of_range_is_refused(value):
-    with pytest.raises(MagrefError, match="strength is .+, but must be from -2 to 4"):
+    with pytest.raises(MagrefError, match=r"strength is .+, but must be from -2 to 4"):
         controlled(runs.our_model(), *ONLY_STRENGTH, strength=value)
 
 
@@ -296,7 +298,9 @@ def test_binding_encodes_the_prompt_as_the_hosts_own_node():
 def test_without_a_text_encoder_or_a_known_name_there_is_a_sentence():
     with pytest.raises(MagrefError, match="there is no text encoder"):
         BindSubjects.execute(None, "a @girl", canvas())
-    with pytest.raises(MagrefError, match="the prompt says @grl, but no reference is called so: did you mean @girl"):
+    with pytest.raises(
+        MagrefError, match="the prompt says @grl, but no reference is called so: did you mean @girl"
+    ):
         BindSubjects.execute(subject_runs.clip(), "a @grl", canvas())
 
 

@@ -130,7 +130,23 @@ def test_another_text_encoder_is_refused():
 def test_chunks_and_weights_are_those_of_the_host():
     """Random prompts of everything that means something."""
     draw = random.Random(0)
-    parts = ["(", ")", ":", "1.2", "\\(", "\\)", "\\", "a", "red cup", " ", ":0.5)", "(b:", "\n", "1e1", "nan"]
+    parts = [
+        "(",
+        ")",
+        ":",
+        "1.2",
+        "\\(",
+        "\\)",
+        "\\",
+        "a",
+        "red cup",
+        " ",
+        ":0.5)",
+        "(b:",
+        "\n",
+        "1e1",
+        "nan",
+    ]
     for _ in range(3000):
         prompt = "".join(draw.choice(parts) for _ in range(draw.randrange(12)))
         segments = comfy.sd1_clip.token_weights(comfy.sd1_clip.escape_important(prompt), 1.0)
@@ -145,7 +161,22 @@ def test_tokens_of_random_prompts_are_those_of_the_host(tmp_path):
     save_file({"emb": torch.ones(2, subject_runs.WIDTH)}, tmp_path / "style.safetensors")
     clip = subject_runs.clip(str(tmp_path))
     draw = random.Random(1)
-    parts = ["(", ")", ":1.2)", "\\(", " ", "a", "girl", "@girl", " embedding:style", " embedding:no", ",", "<", "\n", "女"]
+    parts = [
+        "(",
+        ")",
+        ":1.2)",
+        "\\(",
+        " ",
+        "a",
+        "girl",
+        "@girl",
+        " embedding:style",
+        " embedding:no",
+        ",",
+        "<",
+        "\n",
+        "女",
+    ]
     for _ in range(400):
         prompt = "@girl " + " ".join(draw.choice(parts) for _ in range(draw.randrange(10)))
         binding, _ = bound(prompt, "girl", clip=clip)

@@ -137,7 +137,7 @@ def check_model(model: Any) -> None:
 
 
 def _in_area(controls: SubjectControls, area: tuple[int, ...]) -> SubjectControls | None:
-    """The controls in a part of the video: its sizes, then its starts, of frames, rows and columns or of two."""
+    """The controls in a part of the video: sizes, then starts, of frames, rows and columns or of two."""
     dims = len(area) // 2
     if dims == 3 and area[dims] > 0:
         return None  # it begins behind the canvas

@@ -246,8 +246,8 @@ def _check_name(name: str) -> None:
 def _check_word(name: str, word: str) -> None:
     if not word.strip() or len(word) > MAX_NAME_LENGTH or not word.isprintable() or "@" in word:
         raise MagrefError(
-            f"the word of '{name}' is {word[:20]!r}, but up to {MAX_NAME_LENGTH} printable "
-            "characters without an @ are needed: write what the prompt should call it, such as 'woman', or leave it out"
+            f"the word of '{name}' is {word[:20]!r}, but up to {MAX_NAME_LENGTH} printable characters "
+            "without an @ are needed: write what the prompt should call it, such as 'woman', or leave it out"
         )
 
 

@@ -1,9 +1,9 @@
 """What the subjects' controls do inside one forward of the DiT.
 
-Subject disentanglement: z0 <- z0 + alpha sum_k M_k v_k in every block, where z0 are the tokens of the
-first latent frame, M_k the region of subject k on the canvas and v_k the mean of the cross-attention's values
-of its words. With the projection `value_out` v_k passes through the output projection, as an attention that looks at
-nothing but these words would; `value` adds it to the tokens as it stands.
+Subject disentanglement: z0 <- z0 + alpha sum_k M_k v_k in every block, where z0 are the tokens of the first
+latent frame, M_k the region of subject k on the canvas and v_k the mean of the values that cross-attention
+holds of its words. With the projection `value_out` v_k passes through the output projection, as an attention
+that looks at nothing but these words would; `value` adds it to the tokens as it stands.
 
 Identity strength: a bias on the self-attention's logits of the tokens that show a subject, see `lse`.
 

@@ -28,6 +28,7 @@ test("what is written is read as the same", () => {
   const entries = [
     entry("alice", { kind: "person", photos: ["side.png"], keep_whole: true }),
     { ...entry("ball", { off: true }), file: undefined, image: "image_2" },
+    entry("eve", { word: "woman" }),
   ].map((made) => JSON.parse(JSON.stringify(made)));
   assert.deepEqual(list.parseEntries(list.writeEntries(entries)), { entries, problem: null });
   assert.equal(list.writeEntries([]), "[]");

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import comfy.conds
+import comfy.ldm.modules.attention
 import comfy.model_base
 from torch import Tensor
 
@@ -24,6 +25,13 @@ NATIVE = (
     "MAGREF's "
     "own model: load the same file with MAGREF DiT Loader, or take the controls out"
 )
+
+
+LSE_DEVICES = ("cpu", "cuda")
+"""Where PyTorch's fused attention tells its log-sum-exp."""
+
+OWN_ATTENTIONS = ("attention_pytorch", "attention_sub_quad", "attention_split", "attention_basic")
+"""Names of the host's attentions in place of which PyTorch's fused one is no loss."""
 
 
 class NeedsMagref(int):
@@ -87,6 +95,8 @@ class SubjectControlled(comfy.model_base.WAN21):
         plan = self._plan(kwargs.pop(CONTROLS, ()), x, t)
         if plan is not None:
             kwargs["subjects"] = plan
+            if plan.boosts:
+                _tell_of_attention(transformer_options or {}, x.device.type)
         return super()._apply_model(
             x,
             t,
@@ -163,6 +173,28 @@ def _check_forwards(dit: Any, plan: SubjectPlan) -> None:
                 )
     if "forward_orig" in vars(dit):
         _warn_of_replacement()
+
+
+def _tell_of_attention(transformer_options: dict[str, Any], device: str) -> None:
+    """Say once if a boost goes another way than the rest of the model."""
+    chosen = comfy.ldm.modules.attention.optimized_attention
+    name = getattr(chosen, "__name__", str(chosen))
+    if "optimized_attention_override" in transformer_options:
+        name = "the attention that another node has chosen"
+    if device not in LSE_DEVICES:
+        _log_attention(name, "attention in parts, which is slow")
+    elif not name.startswith(OWN_ATTENTIONS):
+        _log_attention(name, "PyTorch's own fused attention")
+
+
+@cache
+def _log_attention(name: str, used: str) -> None:
+    logger.info(
+        "the identity strength needs the log-sum-exp of the attention, which %s does not tell: where it "
+        "acts, %s is used",
+        name,
+        used,
+    )
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -277,13 +277,6 @@ def join_plans(plans: Sequence[SubjectPlan]) -> SubjectPlan | None:
     injections = tuple(one for plan in plans for one in plan.injections)
     boosts = tuple(one for plan in plans for one in plan.boosts)
     return SubjectPlan(injections=injections, boosts=boosts) if injections or boosts else None
-
-
-def unnamed(subjects: Sequence[BoundSubject], values: Mapping[int, float]) -> tuple[str, ...]:
-    """Names of the subjects for whom something is asked and whom the prompt does not name."""
-    return tuple(
-        subjects[index].name for index, value in values.items() if value and not subjects[index].positions
-    )
 
 
 def _a(what: str) -> str:

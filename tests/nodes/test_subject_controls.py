@@ -11,6 +11,7 @@ from magref_pack.magref_core.canvas.compose import compose_canvas
 from magref_pack.magref_core.canvas.layout import arrange
 from magref_pack.magref_core.errors import MagrefError
 from magref_pack.magref_core.subjects.spans import Binding, BoundSubject
+from magref_pack.nodes import subject_model
 from magref_pack.nodes.guidance import ApplyMaskedGuidance
 from magref_pack.nodes.subject_controls import IdentityStrengthNode, SubjectDisentangle
 from magref_pack.nodes.subject_model import CONTROLS
@@ -269,6 +270,27 @@ def test_who_is_not_named_gets_no_words_and_an_alpha_of_its_own_is_an_error():
         controlled(model, *ONLY_DISENTANGLE, pair=unnamed_pair(), subjects="mug: 1")
     strengths = controlled(model, *ONLY_STRENGTH, pair=unnamed_pair())[0][0][1][CONTROLS].identity.strengths
     assert strengths == (1.0, 1.0), "looking at a picture needs no word"
+
+
+def test_another_attention_is_told_once_that_it_rests(caplog):
+    model = runs.our_model()
+    other = model.clone()
+    calls = []
+
+    def override(attention, *args, **kwargs):
+        calls.append(1)
+        return attention(*args, **kwargs)
+
+    other.model_options["transformer_options"]["optimized_attention_override"] = override
+    subject_model._log_attention.cache_clear()
+    pair = controlled(model, *ONLY_STRENGTH)
+    with caplog.at_level("INFO"):
+        result = runs.sample(other, pair=pair)
+    said = [record.getMessage() for record in caplog.records if "log-sum-exp" in record.getMessage()]
+    assert len(said) == 1
+    assert "which the attention that another node has chosen does not tell" in said[0]
+    assert calls, "the rest of the model still uses it"
+    assert runs.largest_difference(result, runs.sample(model, pair=pair)) < 1e-4
 
 
 def test_from_names_to_a_controlled_video():

@@ -30,7 +30,8 @@ def clip(embeddings: str | None = None) -> comfy.sd.CLIP:
     weights.pop("spiece_model")
     config = {"d_model": WIDTH, "d_kv": 8, "d_ff": 16, "num_heads": 2, "num_layers": 2, "vocab_size": 512}
     target = comfy.supported_models_base.ClipTarget(
-        comfy.text_encoders.wan.WanT5Tokenizer, comfy.text_encoders.wan.te()
+        comfy.text_encoders.wan.WanT5Tokenizer,
+        comfy.text_encoders.wan.te(),  # codespell:ignore te
     )
     found = comfy.sd.CLIP(
         target,

@@ -20,8 +20,8 @@ from .routes import register_routes
 from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
 from .segmentation import AutoMaskSubject
 from .segmenters import register_folders
-from .subject_report import SubjectReport
 from .subject_controls import IdentityStrengthNode, SubjectDisentangle
+from .subject_report import SubjectReport
 from .subjects import BindSubjects
 
 NODES: tuple[type[io.ComfyNode], ...] = (

@@ -141,7 +141,7 @@ class GgufOperations(comfy.ops.manual_cast):
         def set_weight(self, weight, inplace_update=False, seed=None, return_weight=False, **kwargs):
             """Take a patched weight from the host; packed ones stay as they are and are patched at use."""
             if not self.is_packed:
-                weight = comfy.float.stochastic_rounding(weight, self.weight.dtype, seed=seed)
+                weight = comfy.float.stochastic_rounding(weight, self.weight.dtype, seed=seed or 0)
             if return_weight:
                 return weight
             if self.is_packed:

@@ -57,15 +57,20 @@ def _half(blocks: Tensor, at: int) -> Tensor:
     return blocks[:, at : at + 2].view(torch.float16).float()
 
 
+def _runs(numbers: Tensor, run: int) -> Tensor:
+    """(N, K) -> (N, K / run, run)."""
+    return numbers.view(len(numbers), -1, run)
+
+
 def _nibbles(packed: Tensor, run: int) -> Tensor:
     """Of each `run` bytes first the low halves, then the high ones: (N, K) -> (N, 2 K)."""
-    runs = packed.unflatten(1, (-1, run))
+    runs = _runs(packed, run)
     return torch.stack((runs & 15, runs >> 4), dim=2).flatten(1)
 
 
 def _pairs(packed: Tensor, run: int) -> Tensor:
     """Of each `run` bytes the pairs of bits, lowest first: (N, K) -> (N, 4 K)."""
-    runs = packed.unflatten(1, (-1, run))
+    runs = _runs(packed, run)
     return torch.stack([(runs >> shift) & 3 for shift in (0, 2, 4, 6)], dim=2).flatten(1)
 
 
@@ -105,7 +110,7 @@ def _q2_k(blocks: Tensor) -> Tensor:
     scales = blocks[:, :16]
     scale = (_half(blocks, 80) * (scales & 15).float()).unsqueeze(2)
     least = (_half(blocks, 82) * (scales >> 4).float()).unsqueeze(2)
-    numbers = _pairs(blocks[:, 16:80], 32).unflatten(1, (16, 16)).float()
+    numbers = _runs(_pairs(blocks[:, 16:80], 32), 16).float()
     return (scale * numbers - least).flatten(1)
 
 
@@ -115,12 +120,12 @@ def _q3_k(blocks: Tensor) -> Tensor:
     scale = (_half(blocks, 108) * (scales.float() - 32)).unsqueeze(2)
     # The third bit says where 4 is not taken off.
     numbers = _pairs(blocks[:, 32:96], 32) | (_bits_by_place(blocks[:, :32]) << 2)
-    return (scale * (numbers.float() - 4).unflatten(1, (16, 16))).flatten(1)
+    return (scale * _runs(numbers.float() - 4, 16)).flatten(1)
 
 
 def _scales_and_minima(packed: Tensor) -> tuple[Tensor, Tensor]:
     """(N, 12) -> two of (N, 8), 6 bits each: bytes 8 to 11 hold the low halves of the last four of both."""
-    first, second, mixed = packed.unflatten(1, (3, 4)).unbind(1)
+    first, second, mixed = packed.view(len(packed), 3, 4).unbind(1)
     scales = torch.cat((first & 63, (mixed & 15) | ((first >> 2) & 48)), dim=1)
     minima = torch.cat((second & 63, (mixed >> 4) | ((second >> 2) & 48)), dim=1)
     return scales, minima
@@ -131,7 +136,7 @@ def _scaled_runs(blocks: Tensor, numbers: Tensor) -> Tensor:
     scales, minima = _scales_and_minima(blocks[:, 4:16])
     scale = (_half(blocks, 0) * scales.float()).unsqueeze(2)
     least = (_half(blocks, 2) * minima.float()).unsqueeze(2)
-    return (scale * numbers.unflatten(1, (8, 32)).float() - least).flatten(1)
+    return (scale * _runs(numbers, 32).float() - least).flatten(1)
 
 
 def _q4_k(blocks: Tensor) -> Tensor:
@@ -145,7 +150,7 @@ def _q5_k(blocks: Tensor) -> Tensor:
 def _q6_k(blocks: Tensor) -> Tensor:
     scale = (_half(blocks, 208) * blocks[:, 192:208].view(torch.int8).float()).unsqueeze(2)
     numbers = _nibbles(blocks[:, :128], 64) | (_pairs(blocks[:, 128:192], 32) << 4)
-    return (scale * (numbers.float() - 32).unflatten(1, (16, 16))).flatten(1)
+    return (scale * _runs(numbers.float() - 32, 16)).flatten(1)
 
 
 BLOCK_FORMATS: dict[str, BlockFormat] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -119,7 +118,6 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return torch.cat([part.view(torch.uint8) for part in parts]).view(parts[0].dtype)
 
 
-@cache
 def _probes(columns: int) -> Tensor:
     return torch.randn(NUM_PROBES, columns, generator=torch.Generator().manual_seed(1_000_003))
 

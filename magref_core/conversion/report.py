@@ -95,8 +95,8 @@ class Report:
             lines += [_row(f"worst: {name}", losses[name]) for name in worst]
             lines += [
                 "",
-                "Errors are norms of differences over norms; outputs are answers to normally distributed inputs, "
-                "multiplied by the weights alone.",
+                "Errors are norms of differences over norms; outputs are answers to normally distributed "
+                "inputs, multiplied by the weights alone.",
             ]
         return "\n".join(lines + (["", *self.notes] if self.notes else []))
 

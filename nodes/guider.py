@@ -179,7 +179,8 @@ class MagrefGuider(comfy.samplers.CFGGuider):
             answers = function(args)
         return comfy.samplers.cfg_function(
             self.inner_model,
-            *answers[:2],
+            answers[0],
+            answers[1],
             self.cfg,
             x,
             timestep,

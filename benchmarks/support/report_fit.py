@@ -55,5 +55,5 @@ def write(file: Path, means: Numbers, spreads: Numbers, weights: Numbers) -> Non
     lines = [HEADER]
     for name, values in (("MEANS", means), ("SPREADS", spreads)):
         lines += [f"{name} = ("] + [f"    {value:.5f}," for value in values] + [")"]
-    weighed = ["# fmt: off", "WEIGHTS = (", *packed, ")", "# fmt: on", ""]
+    weighed = ["# fmt: off", "WEIGHTS: tuple[tuple[float, ...], ...] = (", *packed, ")", "# fmt: on", ""]
     file.write_text("\n".join([*lines, *weighed]), encoding="utf-8")

@@ -92,7 +92,8 @@ def _kept(side: int, share: float, offset: float) -> slice:
 def _blurred(image: Tensor, alpha: Tensor | None, deviation: float) -> Tensor:
     """Blur (H, W, 3) uint8; what lies beside the cut-out does not run into it."""
     pixels = image.numpy().astype(np.float32)
-    weight = np.ones(image.shape[:2], np.float32) if alpha is None else alpha.numpy().astype(np.float32) / 255
+    whole = np.full(image.shape[:2], 255, np.uint8)
+    weight = np.divide(whole if alpha is None else alpha.numpy(), 255, dtype=np.float32)
     colours = _gauss(pixels * weight[..., None], deviation)
     seen = _gauss(weight, deviation)[..., None]
     blurred = np.where(seen > 1e-4, colours / np.maximum(seen, 1e-4), pixels)

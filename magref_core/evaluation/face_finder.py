@@ -93,7 +93,7 @@ def _unit(features: Floats) -> Floats:
 def _alike(faces: Sequence[KnownFace], known: Sequence[Floats]) -> Floats:
     """(faces, N): cosine to the nearest photo."""
     features = np.stack([_unit(face.features) for face in faces])
-    return np.stack([(features @ photos.T).max(1) for photos in known], 1).astype(np.float32)
+    return np.stack([np.max(features @ np.transpose(photos), 1) for photos in known], 1).astype(np.float32)
 
 
 def _sides(frame: Bytes) -> npt.NDArray[np.float32]:

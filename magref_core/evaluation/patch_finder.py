@@ -53,24 +53,21 @@ def find_by_patches(
         check: asked often; may raise to stop.
     """
     subjects = subjects_of(references)
-    photos = [reference for subject in subjects for reference in subject.references]
     owners = [index for index, subject in enumerate(subjects) for _ in subject.references]
-    squares, covers = zip(*(_on_white(photo) for photo in photos), strict=True)
-    photo_tokens, photo_summaries = _encoded(encode, np.stack(squares))
-    check()
-    grid = photo_tokens.shape[1]
+    photos = [reference for subject in subjects for reference in subject.references]
+    drawn = [_on_white(photo) for photo in photos]
+    photo_tokens, photo_summaries = _encoded(encode, np.stack([square for square, _ in drawn]))
     frame_tokens: list[Tensor] = []
     for frame in frames:
         check()
         frame_tokens.append(_encoded(encode, _stretched(frame)[None])[0][0])
     mean = torch.cat([photo_tokens.flatten(0, 2), torch.stack(frame_tokens).flatten(0, 2)]).mean(0)
     known = [
-        F.normalize(tokens[_cover(cover, grid)] - mean, dim=1)
-        for tokens, cover in zip(photo_tokens, covers, strict=True)
+        F.normalize(tokens[torch.as_tensor(_cover(cover, len(tokens)))] - mean, dim=1)
+        for tokens, (_, cover) in zip(photo_tokens, drawn, strict=True)
     ]
     count, total = len(subjects), len(frames)
-    boxes = np.zeros((total, count, 4), np.float32)
-    likeness = np.zeros((total, count, count), np.float32)
+    boxes, likeness = (np.zeros((total, count, last), np.float32) for last in (4, count))
     shares = np.zeros((total, count, BANDS, count), np.float32)
     for index, (frame, tokens) in enumerate(zip(frames, frame_tokens, strict=True)):
         check()
@@ -107,8 +104,9 @@ def _encoded(encode: Encode, pictures: Bytes) -> tuple[Tensor, Tensor]:
             "take DINO, or CLIP vision ViT"
         )
     # A class token and registers stand in front of the patches.
-    patches = tokens[:, tokens.shape[1] - side * side :]
-    return patches.float().cpu().unflatten(1, (side, side)), summaries.float().cpu()
+    patches = tokens[:, tokens.shape[1] - side * side :].float().cpu()
+    grid = patches.reshape(len(patches), side, side, patches.shape[2])
+    return grid, summaries.float().cpu()
 
 
 def _on_white(photo: Reference) -> tuple[Bytes, Floats]:
@@ -124,7 +122,7 @@ def _on_white(photo: Reference) -> tuple[Bytes, Floats]:
     mask = Image.fromarray(alpha).resize(size, Image.Resampling.BILINEAR)
     paper.paste(picture.resize(size, Image.Resampling.BICUBIC), corner, mask)
     cover.paste(mask, corner)
-    return np.asarray(paper), np.asarray(cover, np.float32) / 255
+    return np.asarray(paper, np.uint8), np.divide(np.asarray(cover, np.uint8), 255, dtype=np.float32)
 
 
 def _cover(cover: Floats, grid: int) -> npt.NDArray[np.bool_]:
@@ -177,7 +175,7 @@ def _box(place: npt.NDArray[np.bool_]) -> Floats:
     rows, columns = np.flatnonzero(place.any(1)), np.flatnonzero(place.any(0))
     left, top = int(columns[0]), int(rows[0])
     size = (int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)
-    return np.array([left, top, *size], np.float32) / len(place)
+    return np.asarray([value / len(place) for value in (left, top, *size)], np.float32)
 
 
 def _cut(frame: Bytes, box: Floats) -> Bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -23,6 +24,10 @@ GAINS = (0.45, 1.5)
 """By how much a subject may be darker or lighter than in its picture."""
 MARGIN = 0.3
 """Of a subject that may lie outside of the frame."""
+
+
+_spectra = cast("Callable[..., Tensor]", torch.fft.rfft2)  # pyright: ignore[reportUnknownMemberType]
+_from_spectra = cast("Callable[..., Tensor]", torch.fft.irfft2)  # pyright: ignore[reportUnknownMemberType]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -83,10 +88,10 @@ def sprites_of(subject: Subject, height: int) -> tuple[Floats, ...]:
 
 def _premultiplied(reference: Reference) -> Floats:
     """(H, W, 4) in 0..1, cropped to the cut-out."""
-    image = reference.image.numpy().astype(np.float32) / 255
+    image = np.divide(reference.image.numpy(), 255, dtype=np.float32)
     if reference.alpha is None:
         return np.concatenate([image, np.ones((*image.shape[:2], 1), np.float32)], 2)
-    alpha = reference.alpha.numpy().astype(np.float32)[..., None] / 255
+    alpha = np.divide(reference.alpha.numpy()[..., None], 255, dtype=np.float32)
     rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
     whole = np.concatenate([image * alpha, alpha], 2)
     return whole[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -97,7 +102,8 @@ def shrink(frame: Bytes) -> Floats:
     height, width = frame.shape[:2]
     factor = min(1.0, SIDE / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.float32) / 255
+    small = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.float32)
+    return np.divide(small, 255, dtype=np.float32)
 
 
 def field_of(frames: Floats, sprites: Sequence[Floats]) -> Field:
@@ -114,7 +120,7 @@ def field_of(frames: Floats, sprites: Sequence[Floats]) -> Field:
         [(frames**2).sum(3, keepdims=True), frames, np.ones((total, height, width, 1), np.float32)], 3
     )
     padded = np.pad(np.moveaxis(planes, 3, 1), ((0, 0), (0, 0), (margin, margin), (margin, margin)))
-    given = torch.fft.rfft2(torch.as_tensor(padded), s=size)  # (F, 5, ...)
+    given = _spectra(torch.as_tensor(padded), s=size)  # (F, 5, ...)
     answers = [_costs_of(given, sprite, size, height + 2 * margin, width + 2 * margin) for sprite in sprites]
     costs, gains = (torch.stack([answer[index] for answer in answers], 1).numpy() for index in (0, 1))
     return Field(sprites=tuple(sprites), costs=costs, gains=gains, margin=margin)
@@ -127,7 +133,7 @@ def _costs_of(
     values = torch.as_tensor(np.ascontiguousarray(np.moveaxis(sprite, 2, 0)))
     colours, alpha = values[:3], values[3]
     squares = (colours**2).sum(0) / alpha.clamp_min(1e-3)
-    spectra = torch.fft.rfft2(torch.cat([alpha[None], colours, squares[None]]), s=size).conj()  # (5, ...)
+    spectra = _spectra(torch.cat([alpha[None], colours, squares[None]]), s=size).conj()  # (5, ...)
     sums = torch.stack(
         [
             given[:, 0] * spectra[0],
@@ -137,7 +143,7 @@ def _costs_of(
         ],
         1,
     )
-    light, product, square, area = torch.fft.irfft2(sums, s=size)[..., :height, :width].unbind(1)
+    light, product, square, area = _from_spectra(sums, s=size)[..., :height, :width].unbind(1)
     gain = (product / square.clamp_min(1e-3)).clamp(*GAINS)
     cost = light - 2 * gain * product + gain**2 * square - BACKGROUND_ERROR * area
     is_outside = area < (1 - MARGIN) * alpha.sum()

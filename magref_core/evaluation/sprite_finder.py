@@ -143,7 +143,7 @@ def _fit(frame: Floats, placing: Placing) -> _Fit:
     errors = np.full((height, width), BACKGROUND_ERROR, np.float32)
     region = np.zeros((height, width), np.bool_)
     edges = [
-        np.rint(np.linspace(0, side, count + 1)).astype(int).tolist()
+        [round(side * step / count) for step in range(count + 1)]
         for side, count in zip((tall, wide), PARTS, strict=True)
     ]
     for top, bottom in zip(edges[0], edges[0][1:], strict=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -162,11 +163,12 @@ def _findings(lines: Sequence[SubjectLine], judgement: Judgement) -> list[str]:
     return said
 
 
-def _rounded(value: object) -> object:
+def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        pairs = cast("dict[str, Any]", value)
+        return {key: _rounded(each) for key, each in pairs.items()}
     if isinstance(value, (list, tuple)):
-        return [_rounded(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
+        return [_rounded(each) for each in cast("Sequence[Any]", value)]
     return value

@@ -63,12 +63,13 @@ class Placing:
         return self.top + height / 2, self.left + width / 2
 
 
-def sprites_of(subject: Subject, height: int) -> tuple[Floats, ...]:
+def sprites_of(subject: Subject, height: int, shares: Sequence[float] = HEIGHTS) -> tuple[Floats, ...]:
     """Each photo in all sizes, as it is and mirrored.
 
     Args:
         subject: with or without cut-outs; without one the whole picture is the sprite.
         height: of the frames, in pixels.
+        shares: the sizes, in frame heights.
 
     Returns:
         (h, w, 4) each in 0..1, colours multiplied by alpha.
@@ -76,7 +77,7 @@ def sprites_of(subject: Subject, height: int) -> tuple[Floats, ...]:
     sprites: list[Floats] = []
     for reference in subject.references:
         picture = _premultiplied(reference)
-        for share in HEIGHTS:
+        for share in shares:
             rows = max(4, round(share * height))
             columns = max(3, round(rows * picture.shape[1] / picture.shape[0]))
             sprite = np.asarray(

@@ -29,6 +29,8 @@ BANDS = 4
 """Parts of a place from top to bottom, for telling the head of one on the body of another."""
 JUMP = 0.3
 """What it costs to be elsewhere in the next frame, in likeness."""
+FLAT = 0.02
+"""Deviation of the colours of a frame, 0..1, below which there is nothing to be seen."""
 _VOTE = 0.04
 """Squared difference of colours, 0..3, by which one subject must explain a pixel better than another."""
 
@@ -103,8 +105,10 @@ def find_by_sprites(
                 for other in range(count)
             ]
             boxes[index, place] = _box(own.placing, frame)
-            likeness[index, place] = [fit.likeness_in(own.region) for fit in fits]
+            if frame.std(axis=(0, 1)).max() < FLAT:
+                continue  # a frame of one colour shows nobody, whatever its light
             shares[index, place] = _shares(fits, place)
+            likeness[index, place] = [fit.likeness_in(own.region) for fit in fits]
             others = [ways[other][index] for other in range(count) if other != place]
             alone[index, place] = own.gain_over(others)
     return Sightings(

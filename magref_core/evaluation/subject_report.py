@@ -14,7 +14,7 @@ from .sightings import Sightings
 from .verdicts import Judgement, Verdict
 
 VERSION = 1
-PASTED = 0.9
+PASTED = 0.92
 """Paste score from which on a subject counts as copied."""
 UNSTEADY = 0.85
 """Stability below which the report says so."""

@@ -48,7 +48,7 @@ def test_a_picture_that_is_pasted_scores_1_and_a_new_view_less():
     part = frames[0, 2 : 2 + picture.shape[0], 3 : 3 + picture.shape[1]]
     part[:] = np.rint(part * (1 - alpha) + picture * alpha)
     pasted = paste_scores(frames, case.references)[0, 0]
-    assert pasted > 0.85 > fresh
+    assert pasted > 0.75 and pasted > fresh + 0.1
 
 
 def test_looking_can_be_stopped():
@@ -63,7 +63,7 @@ def test_looking_can_be_stopped():
         find_by_sprites(case.frames[:1], (0,), case.references, check=check)
 
 
-@pytest.mark.parametrize("frame", [0, 255])
+@pytest.mark.parametrize("frame", [0, 128, 255])
 def test_an_empty_frame_shows_nobody(frame):
     case = draw_case("correct", 1, height=HEIGHT, width=WIDTH, seed=9)
     frames = np.full((2, HEIGHT, WIDTH, 3), frame, np.uint8)

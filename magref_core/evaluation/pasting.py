@@ -26,8 +26,8 @@ def paste_scores(frames: Bytes, references: Sequence[Reference]) -> Floats:
         references: of all subjects; backgrounds are left out.
 
     Returns:
-        (F, N): 1 where the picture is in the frame pixel by pixel, 0 where nothing of it is. On drawn videos new views
-        reach 0.4 to 0.87, copies in small frames 0.8 and more: a hint, no proof.
+        (F, N): 1 where the picture is in the frame pixel by pixel, 0 where nothing of it is. On drawn videos
+        new views reach 0.4 to 0.87, copies in small frames 0.8 and more: a hint, no proof.
     """
     small = np.stack([shrink(frame) for frame in frames])
     scores: list[Floats] = []

@@ -21,15 +21,24 @@ def test_the_entrypoint_gives_every_node_under_its_id():
     given = asyncio.run(extension.get_node_list())
     assert [node.GET_SCHEMA().node_id for node in given] == [
         "MagrefDiTLoader",
+        "MagrefLoraLoader",
+        "MagrefConvertModel",
         "MagrefDemoEncoders",
         "MagrefLoadReferences",
         "MagrefAutoMaskSubject",
+        "MagrefDecorrelateReferences",
         "MagrefBuildMaskedCanvas",
+        "MagrefBindSubjects",
         "MagrefApplyMaskedGuidance",
+        "MagrefSubjectDisentangle",
+        "MagrefIdentityStrength",
         "MagrefSampler",
         "MagrefSolver",
         "MagrefSchedule",
+        "MagrefReferenceGuider",
         "MagrefDecodeVideo",
+        "MagrefBestOf",
+        "MagrefSubjectReport",
     ]
 
 

@@ -18,6 +18,7 @@ from ..magref_core.sampling.guidance import MAX_SCALE, Form, ReferenceGuidance, 
 from ..magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
 from . import host
 from .checks import check_conditioning
+from .subject_controls import without_controls
 
 ZEROS, BLANK = LEFT_OUT = ("zeros", "blank canvas")
 
@@ -200,11 +201,12 @@ def _check(model: Any, conds: dict[str, Any]) -> None:
 def _without_references(
     model: Any, conds: dict[str, Any], left_out: str, vae: Any, clip_vision: Any
 ) -> dict[str, Any]:
-    """The same prompts with zeros or an empty canvas.
+    """The same prompts with zeros or an empty canvas, on which nothing is asked of any subject.
 
     Raises:
         MagrefError: the way is unknown, or the empty canvas cannot be encoded.
     """
+    conds = {name: without_controls(cond) for name, cond in conds.items()}
     if left_out == ZEROS:
         return {
             name: host.leave_references_out(cond, model.model.latent_format) for name, cond in conds.items()

@@ -30,13 +30,11 @@ from .subject_places import BINDING, CANVAS
 
 NO_BINDING = (
     "the conditioning does not say who is who: encode the prompt with MAGREF Bind Subjects, and put MAGREF "
-    "Apply "
-    "Masked Guidance behind it"
+    "Apply Masked Guidance behind it"
 )
 NO_CANVAS = (
     "the conditioning does not say where the subjects are: put MAGREF Apply Masked Guidance between MAGREF "
-    "Bind "
-    "Subjects and this node"
+    "Bind Subjects and this node"
 )
 
 
@@ -204,12 +202,22 @@ def with_controls(conditioning: Any, change: Any) -> Any:
 
 def _changed(extras: dict[str, Any], change: Any) -> dict[str, Any]:
     controls = change(extras.get(CONTROLS) or _plain_controls(extras))
-    kept = {key: value for key, value in extras.items() if key != CONTROLS}
-    if isinstance(kept.get("concat_mask_index"), NeedsMagref):
-        kept.pop("concat_mask_index")
+    kept = _uncontrolled(extras)
     if controls.is_neutral:
         return kept
     return kept | {CONTROLS: controls, "concat_mask_index": NeedsMagref(0)}
+
+
+def without_controls(conditioning: Any) -> Any:
+    """A copy of the CONDITIONING in which nothing is asked of its subjects."""
+    return [[text, _uncontrolled(extras)] for text, extras in conditioning]
+
+
+def _uncontrolled(extras: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in extras.items() if key != CONTROLS}
+    if isinstance(kept.get("concat_mask_index"), NeedsMagref):
+        kept.pop("concat_mask_index")
+    return kept
 
 
 def _plain_controls(extras: dict[str, Any]) -> SubjectControls:

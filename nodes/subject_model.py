@@ -22,8 +22,7 @@ CONTROLS = "magref_subjects"
 
 NATIVE = (
     "the model given is not from MAGREF DiT Loader, but the controls of subjects act inside the blocks of "
-    "MAGREF's "
-    "own model: load the same file with MAGREF DiT Loader, or take the controls out"
+    "MAGREF's own model: load the same file with MAGREF DiT Loader, or take the controls out"
 )
 
 

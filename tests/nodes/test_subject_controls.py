@@ -13,6 +13,7 @@ from magref_pack.magref_core.errors import MagrefError
 from magref_pack.magref_core.subjects.spans import Binding, BoundSubject
 from magref_pack.nodes import subject_model
 from magref_pack.nodes.guidance import ApplyMaskedGuidance
+from magref_pack.nodes.guider import ReferenceGuider
 from magref_pack.nodes.subject_controls import IdentityStrengthNode, SubjectDisentangle
 from magref_pack.nodes.subject_model import CONTROLS
 from magref_pack.nodes.subject_places import BINDING, CANVAS, canvas_values
@@ -291,6 +292,19 @@ def test_another_attention_is_told_once_that_it_rests(caplog):
     assert "which the attention that another node has chosen does not tell" in said[0]
     assert calls, "the rest of the model still uses it"
     assert runs.largest_difference(result, runs.sample(model, pair=pair)) < 1e-4
+
+
+@each_control
+def test_where_references_are_left_out_nothing_is_asked_of_subjects(node, values):
+    model = runs.our_model()
+    positive, negative = controlled(model, node, values)
+    made = ReferenceGuider.execute(model, positive, negative, 5.0, 2.5, "joint", 1.0, 0.0, 0.0, "zeros").args[
+        0
+    ]
+    assert CONTROLS in made.original_conds["positive"][0]
+    (bare,) = made.original_conds["bare positive"]
+    assert CONTROLS not in bare and "concat_mask_index" not in bare
+    assert not bare["clip_vision_output"].penultimate_hidden_states.any()
 
 
 def test_from_names_to_a_controlled_video():

@@ -28,6 +28,12 @@ _BAND = 0.045
 _SURROUNDINGS = 0.05
 """Of that side: how far beyond the band the colours of the ground are looked at."""
 
+_CLEARLY = 0.5
+"""By so much must a part that hardly looks like a figure be graded above the outline of the kind."""
+
+_REFINED = 3
+"""Parts whose edges are mended."""
+
 _STRAY = 5
 """Pixels of the small picture: thinner parts are dropped."""
 
@@ -71,15 +77,19 @@ class GrabCut:
     def _segment(self, image: Array, kind: Kind) -> Array:
         """(h, w) in {0, 255}.
 
-        The outline that the kind suggests, or a part that edges set apart and that looks like a figure at
-        all, whichever looks most like one. The colours along its edge then decide, unless that spoils it.
+        The outline that the kind suggests, and the parts that edges set apart and that look like a figure at
+        all, or clearly more than the outline does. The colours along their edges then decide about the best
+        of them; what looks most like a figure, before or after, is taken.
         """
         scene = scene_of(image, smooth_lab(image))
         outline = max(self._outlines(image, kind), key=lambda part: grade(part, scene))
-        enclosed = [part for part in find_candidates(image) if grade(part, scene) > LEAST_GRADE]
-        best = max([outline, *enclosed], key=lambda part: worth(part, scene))
-        chosen = max(best, self._cut_around(image, best), key=lambda part: worth(part, scene))
-        return (chosen * 255).astype(np.uint8)
+        graded = [(worth(part, scene), part) for part in (outline, *find_candidates(image))]
+        least = min(LEAST_GRADE, graded[0][0] + _CLEARLY)
+        graded = graded[:1] + [each for each in graded[1:] if each[0] > least]
+        best = sorted(graded, key=_worth_of, reverse=True)[:_REFINED]
+        refined = [self._cut_around(image, part) for _, part in best]
+        graded = best + [(worth(part, scene), part) for part in refined]
+        return (max(graded, key=_worth_of)[1] * 255).astype(np.uint8)
 
     def _outlines(self, image: Array, kind: Kind) -> list[Array]:
         """What the kind suggests, and for an object also as one that stands alone; (h, w) bool."""
@@ -120,6 +130,10 @@ class GrabCut:
         labels = _labels(prior)
         self._grab(image, labels)
         return _tidy(_found(labels), prior.subject) > 0
+
+
+def _worth_of(graded: tuple[float, Array]) -> float:
+    return graded[0]
 
 
 def _found(labels: Array) -> Array:

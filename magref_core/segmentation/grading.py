@@ -4,7 +4,7 @@ Colour steps all along the outline of a figure; its colours are rare elsewhere; 
 the ground; it is one large compact piece near the middle, and often the same on the left and on the right.
 
 Source: such cues for parts of a picture are those of Carreira and Sminchisescu, CPMC (2012). The weights are
-fitted to 156 drawn pictures of other seeds than those of `benchmarks/segmentation.py`, in the way of
+fitted to 156 drawn pictures of other seeds than those of `benchmarks/segmentation.py`, by
 `benchmarks/segmentation_weights.py`.
 """
 
@@ -18,19 +18,19 @@ import numpy as np
 from .arrays import Array, clip, load_opencv
 
 WEIGHTS: Mapping[str, float] = {
-    "step": 2.28,
-    "motley": 3.60,
+    "step": 2.30,
+    "motley": 3.46,
     "log_area": 2.13,
-    "nearness": 2.61,
+    "nearness": 2.69,
     "ragged": -1.06,
-    "common_colours": -12.56,
-    "detail": 2.26,
-    "symmetry": 2.41,
+    "common_colours": -12.66,
+    "detail": 2.25,
+    "symmetry": 2.13,
 }
 """Of the cues of a figure, see `cues`."""
 
 LEAST_GRADE = -3.0
-"""Of a part that can be a figure. Nearly all best parts of the pictures of the fit are above it; those of a
+"""Of a part that is surely a figure. Most best parts of the pictures of the fit are above it; those of a
 photograph that shows its subject large and soft are below, and the outline of the kind serves better there.
 """
 

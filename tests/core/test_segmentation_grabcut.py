@@ -194,6 +194,12 @@ def test_enclosed_parts_that_hardly_look_like_figures_do_not_replace_the_outline
     assert torch.equal(cut(picture, "object")[0].alpha, outline)
 
 
+def test_a_part_that_is_clearly_better_than_the_outline_of_the_kind_replaces_it(monkeypatch):
+    monkeypatch.setattr(grabcut, "LEAST_GRADE", 100.0)  # nothing is surely a figure
+    picture, subject = draw_penguin()
+    assert overlap(cut(picture, "person")[0].alpha, subject) > 0.95
+
+
 def test_the_outline_of_the_kind_stands_where_edges_set_nothing_apart():
     """Two colours that flow into one another: nothing has an edge, but the middle differs."""
     y, x = np.mgrid[:300, :400]

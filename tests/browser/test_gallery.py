@@ -1,13 +1,16 @@
 """The gallery of MAGREF Load References: pictures in, edited, ordered, saved and run."""
 
+import contextlib
 import json
 
 import pytest
+from playwright.sync_api import TimeoutError
 
 from scripts import demo, graph_page
 from tests.browser import gallery_page as seen
 
 PICTURES = [demo.PICTURES / name for name in ("astronaut.png", "cat.png", "coffee.png")]
+NAMED_AS_AT_FIRST = "() => document.querySelectorAll('.magref-name')[1]?.value === 'image_1'"
 THREE = json.dumps([{"file": file.name} for file in PICTURES])
 
 
@@ -321,8 +324,12 @@ def test_a_picture_over_a_link_becomes_a_card_once_run(page):
     seen.wait_for_thumbnails(page)
     assert linked.get_by_role("button", name="Remove").count() == 0
     linked.focus()
-    page.keyboard.press("Control+z")
-    page.wait_for_function("() => document.querySelectorAll('.magref-name')[1]?.value === 'image_1'")
+    for _ in range(3):  # the host notes a change of size after the run as an act of its own
+        page.keyboard.press("Control+z")
+        with contextlib.suppress(TimeoutError):
+            page.wait_for_function(NAMED_AS_AT_FIRST, timeout=10_000)
+            break
+    assert page.evaluate(NAMED_AS_AT_FIRST)
     linked.locator("img").wait_for()  # also after ComfyUI has made the node anew
     kind, report = graph_page.run(page)
     assert kind == "execution_success", report

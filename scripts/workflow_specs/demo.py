@@ -57,10 +57,10 @@ def models() -> Group:
         Node(
             key="encoders",
             type="MagrefDemoEncoders",
-            box=(400, 260, 380, 130),
+            box=(400, 215, 380, 130),
             values={"text_encoder": DEMO_TEXT_ENCODER, "clip_vision": DEMO_CLIP_VISION},
         ),
-        Node(key="vae", type="VAELoader", box=(400, 450, 380, 62), values={"vae_name": DEMO_VAE}),
+        Node(key="vae", type="VAELoader", box=(400, 400, 380, 62), values={"vae_name": DEMO_VAE}),
     )
     return Group(number=1, title="Models", nodes=nodes)
 

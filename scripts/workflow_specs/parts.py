@@ -30,7 +30,7 @@ NATIVE_LOADER_HINT = (
 
 
 def models(
-    loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 250), note_height: int = 340
+    loader: Node, hint: str, *more: Node, others: tuple[int, int] = (400, 162), note_height: int = 340
 ) -> Group:
     """Step 1: the DiT's loader and `more`, the other loaders at `others`, and the files."""
     x, y = others

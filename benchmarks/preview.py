@@ -10,6 +10,7 @@ is the search for faces, which depends on the installed OpenCV.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import time
 from collections.abc import Callable
@@ -105,7 +106,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--side", type=int, default=SIDE, help="pixels of a reference, in both directions")
     arguments = parser.parse_args()
-    use_host_python()
+    if importlib.util.find_spec("torch") is None:
+        use_host_python()
     import torch
 
     torch.set_num_threads(1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.util
 import json
 import sys
 from collections import Counter
@@ -119,7 +120,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.seed in {seed for _, _, seed, _ in FIT_CASES} or arguments.cases < 1:
         parser.error("use at least one case, and a seed that the weights were not fitted to, such as 4")
-    use_host_python()
+    if importlib.util.find_spec("torch") is None:
+        use_host_python()
     import torch
 
     torch.set_num_threads(1)

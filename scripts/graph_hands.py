@@ -91,13 +91,15 @@ def zoom_out(page: Page, below: float, at: Point) -> None:
 
 def search(page: Page, title: str, empty: Point) -> Locator:
     """Double-click an empty place and type a node's title; what is found then, without anything chosen."""
+    from playwright.sync_api import TimeoutError as NotThere
+
     box = page.get_by_placeholder(SEARCH)
     for _ in range(TRIES):
         page.mouse.dblclick(*empty)
         try:
             box.wait_for(timeout=3_000)
             break
-        except Exception:
+        except NotThere:
             continue
     box.press_sequentially(title)
     found = page.get_by_test_id("result-item").filter(has=page.get_by_text(title, exact=True)).first

@@ -84,7 +84,7 @@ PRESETS: dict[PresetName, Preset] = {
         ),
         dit=_dit(256, 512),
         training=TrainConfig(
-            steps=8_000,
+            steps=4_400,
             batch_size=32,
             precision="bfloat16",
             flow=FlowConfig(shift=8.0),

@@ -135,6 +135,11 @@ LOADERS: dict[str, Callable[[Path, Shape], Any]] = {"ours": load_ours, "native":
 def forward_of(patcher: Any, shape: Shape, device: str) -> Callable[[], Tensor]:
     """A function that runs one forward pass, with the same inputs for every model."""
     importlib.import_module("comfy.model_management").load_models_gpu([patcher], force_full_load=True)
+    return forward_with(patcher.model.apply_model, shape, device)
+
+
+def forward_with(apply_model: Callable[..., Tensor], shape: Shape, device: str) -> Callable[[], Tensor]:
+    """The same for whatever is called as the host's `apply_model`."""
     generator = torch.Generator().manual_seed(1)
 
     def draw(*size: int) -> Tensor:
@@ -150,7 +155,7 @@ def forward_of(patcher: Any, shape: Shape, device: str) -> Callable[[], Tensor]:
     @torch.inference_mode()
     def forward(rows: int = shape.latent[1]) -> Tensor:
         x, concat = noise[..., :rows, :], canvas[..., :rows, :]
-        return patcher.model.apply_model(
+        return apply_model(
             x, sigma, c_concat=concat, c_crossattn=prompt, clip_fea=image, transformer_options={}
         )
 

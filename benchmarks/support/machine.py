@@ -83,8 +83,20 @@ def _busy_seconds() -> float:
 
 
 def _own_seconds() -> float:
-    times = psutil.Process().cpu_times()
-    return times.user + times.system
+    return time.process_time()  # psutil's is in steps of 10 ms
+
+
+def copied_bytes_per_second(device: str, *, num_bytes: int = 2**28) -> float:
+    """The best rate at which memory is read and written again, bytes of both counted."""
+    source = torch.ones(num_bytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    best = min(seconds_of(time_call(lambda: target.copy_(source), device), device) for _ in range(10))
+    return 2 * num_bytes / best
+
+
+def seconds_of(timing: Timing, device: str) -> float:
+    """What counts on one thread: a CPU's own time, which other programs hardly change; else time."""
+    return timing.own_cpu_seconds if device == "cpu" else timing.seconds
 
 
 def peak_bytes(call: Callable[[], object], device: str) -> int | None:

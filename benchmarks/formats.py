@@ -15,7 +15,6 @@ import datetime
 import gc
 import importlib
 import os
-import re
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -221,22 +220,6 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def put_into_docs(text: str) -> None:
-    """Replace what stands between the marks of docs/formats.md."""
-    page = DOCS.read_text(encoding="utf-8")
-    changed, count = re.subn(
-        r"(?<=<!-- matrix -->\n).*?(?=<!-- end of matrix -->)",
-        lambda _: f"\n{text}\n\n",
-        page,
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise HostError(
-            f"{DOCS.name} lacks its marks <!-- matrix --> and <!-- end of matrix -->: put them back"
-        )
-    DOCS.write_text(changed, encoding="utf-8")
-
-
 def _enter_host() -> Path:
     """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
     chosen = os.environ.get("COMFYUI_PATH")
@@ -259,6 +242,7 @@ def main() -> None:
     import torch
 
     from benchmarks.support import dit_models, machine
+    from benchmarks.support.docs import put_between_marks
 
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dit_models.enter_host(source, device)
@@ -283,7 +267,7 @@ def main() -> None:
     )
     print(f"\n{text}")
     if arguments.docs:
-        put_into_docs(text)
+        put_between_marks(DOCS, "matrix", text)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How the time of a forward pass grows with size and length: ours, ComfyUI's own, and the official program.
 
 python benchmarks/growth.py [--device cpu|cuda] [--official DIR] [--rounds N] [--layers N]
-                            [--resolutions 480p,720p] [--frames 17,81,161] [--folder FOLDER]
+                            [--resolutions 480p,720p] [--frames 17,81,161] [--pytorch-attention]
 
 480p and 720p with 17 to 161 frames. A GPU runs the released shape with 10 of its 40 layers in bfloat16, a CPU
 a narrow model on pictures of a quarter of each side, on one thread, whose processor time is counted. All
@@ -181,6 +181,7 @@ def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
         dtype=torch.float32 if device == "cpu" else torch.bfloat16,
     )
     dit_models.enter_host(host, device)
+    importlib.import_module("comfy.cli_args").args.use_pytorch_cross_attention = arguments.pytorch_attention
     bench = Bench(sizes, device, arguments.rounds, arguments.official)
     rates = {
         "matmul_flops_per_second": best_product(sizes, device),
@@ -217,6 +218,7 @@ def command_of(arguments: argparse.Namespace) -> str:
     words += f" --resolutions {','.join(arguments.resolutions)}"
     words += f" --frames {','.join(map(str, arguments.frames))}"
     words += "" if arguments.layers is None else f" --layers {arguments.layers}"
+    words += " --pytorch-attention" if arguments.pytorch_attention else ""
     return words + ("" if arguments.official is None else " --official DIR")
 
 
@@ -227,13 +229,16 @@ def read_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("--official", type=Path, metavar="DIR", help="a checkout of the official program")
-    parser.add_argument("--rounds", type=_positive, default=3, help="timed passes of each model at each size")
+    parser.add_argument("--rounds", type=_positive, default=2, help="timed passes of each model at each size")
     parser.add_argument("--layers", type=_positive, help="of the model; default 2 on a CPU, 10 on a GPU")
     parser.add_argument("--resolutions", type=lambda text: text.split(","), default=["480p", "720p"])
     parser.add_argument(
         "--frames",
         type=lambda text: [int(word) for word in text.split(",")],
         default=[17, 33, 49, 81, 121, 161],
+    )
+    parser.add_argument(
+        "--pytorch-attention", action="store_true", help="as ComfyUI's --use-pytorch-cross-attention"
     )
     parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
     arguments = parser.parse_args()

@@ -21,6 +21,7 @@ from ..magref_core.sampling.noise import gaussian_noise
 from ..magref_core.sampling.schedule import Solver, carry_timesteps, flow_schedule
 from ..magref_core.sampling.solvers import SOLVERS
 from .checks import check_conditioning
+from .finite import refuse_not_finite
 
 FIRST_SIGMA = 0.98
 """Above it a run counts as one from nothing but noise; unipc's first sigma is 0.99967 at shift 3."""
@@ -272,14 +273,15 @@ def _sample(
     batch = x.new_ones(len(x))
 
     def denoise(latent: Tensor, step: int) -> Tensor:
-        return model(latent, sigmas[step] * batch, **extra_args)
+        denoised = model(latent, sigmas[step] * batch, **extra_args)
+        return denoised if step else refuse_not_finite(denoised, model)
 
     def report(step: int, latent: Tensor, denoised: Tensor) -> None:
         if callback is not None:
             sigma = sigmas[step]
             callback({"x": latent, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
-    return SOLVERS[solver](denoise, x, sigmas, on_step=report)
+    return refuse_not_finite(SOLVERS[solver](denoise, x, sigmas, on_step=report), model)
 
 
 def _with_whole_timesteps(model_options: dict[str, Any]) -> dict[str, Any]:

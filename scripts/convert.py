@@ -13,14 +13,10 @@ A run that is stopped (Ctrl-C, SIGTERM) goes on where it was when the same comma
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -109,37 +105,9 @@ def measure_quality(source: Path, target: Path, bundle: Path, options: list[str]
     Raises:
         HostError: the benchmark failed.
     """
-    from benchmarks.support.quality_change import change_table
+    from benchmarks.support.quality_change import change_table, run_quality
 
-    with tempfile.TemporaryDirectory() as scratch:
-        results: list[dict[str, Any]] = []
-        for label, file in (("before", source), ("after", target)):
-            folder = Path(scratch) / label
-            place_bundle(bundle, file, folder)
-            print(f"quality {label}: {file.name}", file=sys.stderr, flush=True)
-            command = [sys.executable, ROOT / "benchmarks" / "quality.py", "--models", folder]
-            command += ["--folder", folder / "report", *options]
-            if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
-                raise HostError(f"the quality benchmark failed on {file.name}; the lines above say why")
-            (report,) = (folder / "report").glob("*.json")
-            results.append(json.loads(report.read_text(encoding="utf-8")))
-    return change_table(*(result["records"] for result in results))
-
-
-def place_bundle(bundle: Path, dit: Path, folder: Path) -> None:
-    """A copy of a bundle with another DiT.
-
-    Raises:
-        HostError: the bundle lacks the other parts.
-    """
-    for name in ("vae", "text_encoders", "clip_vision"):
-        if not (bundle / name).is_dir():
-            raise HostError(
-                f"{bundle} holds no folder {name}: give --bundle a folder laid out like models/demo"
-            )
-        shutil.copytree(bundle / name, folder / name)
-    (folder / "diffusion_models").mkdir()
-    shutil.copy(dit, folder / "diffusion_models" / dit.name)
+    return change_table(*(run_quality(bundle, file, options) for file in (source, target)))
 
 
 def run(arguments: argparse.Namespace) -> Report:

@@ -1,8 +1,8 @@
 """The official program's DiT out of a checkout that the user points at; nothing of it is kept here.
 
-Only `magref/modules/model.py` and `attention.py` are run. Where flash-attention is not installed, the official
-`attention` takes its place, which then uses PyTorch's own; where diffusers is not installed, bare classes
-stand in for the two that only load and save. Neither changes what is computed.
+Only `magref/modules/model.py` and `attention.py` are run. Where flash-attention is not installed, the
+official `attention` takes its place, which then uses PyTorch's own; where diffusers is not installed, bare
+classes stand in for the two that only load and save. Neither changes what is computed.
 """
 
 from __future__ import annotations

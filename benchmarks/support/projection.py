@@ -76,7 +76,8 @@ def projection_table(
     other = "" if PUBLISHED_ON in gpu else f" This card is a {gpu}, not the one that was published."
     lines += [
         "",
-        f"Published: {PUBLISHED_SOURCE}, everything included. Projected: passes of the DiT alone, in the dtype "
-        f"of this run, from one pass of {measured_layers} layers times {layers}/{measured_layers}.{other}",
+        f"Published: {PUBLISHED_SOURCE}, everything included. Projected: passes of the DiT alone, in the "
+        f"dtype of this run, from one pass of {measured_layers} layers times {layers}/{measured_layers}."
+        f"{other}",
     ]
     return "\n".join(lines)

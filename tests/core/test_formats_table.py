@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import formats
+from benchmarks import conversion, formats
 from benchmarks.formats import Row
+from benchmarks.support.docs import put_between_marks
 from benchmarks.support.format_files import FORMATS
 from benchmarks.support.gguf_writing import pack, unpack
 from magref_core.dit.gguf_blocks import BLOCK_FORMATS
@@ -41,18 +42,23 @@ def test_the_table_gives_errors_and_memory_against_fp32():
     assert {line.count("|") for line in with_peak.splitlines()} == {9}
 
 
-def test_the_table_replaces_what_stood_between_its_marks(tmp_path, monkeypatch):
+def test_the_table_replaces_what_stood_between_its_marks(tmp_path):
     page = tmp_path / "formats.md"
-    monkeypatch.setattr(formats, "DOCS", page)
     page.write_text("above\n<!-- matrix -->\nold\n<!-- end of matrix -->\nbelow\n")
     for text in ("| new |", r"| \1 newer |"):
-        formats.put_into_docs(text)
+        put_between_marks(page, "matrix", text)
     assert page.read_text() == (
         "above\n<!-- matrix -->\n\n" + r"| \1 newer |" + "\n\n<!-- end of matrix -->\nbelow\n"
     )
     page.write_text("no marks")
-    with pytest.raises(HostError, match="lacks its marks"):
-        formats.put_into_docs("x")
+    with pytest.raises(HostError, match="formats.md must have the marks <!-- matrix --> and"):
+        put_between_marks(page, "matrix", "x")
+
+
+@pytest.mark.parametrize(("page", "mark"), [(formats.DOCS, "matrix"), (conversion.DOCS, conversion.MARK)])
+def test_the_pages_have_their_marks_once(page, mark):
+    text = page.read_text(encoding="utf-8")
+    assert text.count(f"<!-- {mark} -->\n") == text.count(f"<!-- end of {mark} -->\n") == 1
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("Q6_K", 0.03), ("Q5_K", 0.05), ("Q4_K", 0.1), ("Q3_K", 0.2)])

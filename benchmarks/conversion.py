@@ -13,8 +13,10 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,10 +112,16 @@ def read_arguments() -> argparse.Namespace:
     return arguments
 
 
+def _enter_host_python() -> None:
+    """Start this script again in ComfyUI's Python where this one lacks its packages."""
+    if not (os.environ.get("COMFYUI_PATH") and find_spec("comfy_aimdo")):
+        use_host_python()
+
+
 def main() -> None:
     """Measure, print, and write the report."""
     arguments = read_arguments()
-    use_host_python()
+    _enter_host_python()
     from benchmarks.support.docs import put_between_marks
     from magref_core.errors import MagrefError
 

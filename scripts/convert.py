@@ -130,10 +130,17 @@ def run(arguments: argparse.Namespace) -> Report:
     if arguments.quality:
         options = arguments.quality_options.split()
         report.notes.append(measure_quality(arguments.source, target, arguments.bundle, options))
+    print(report.to_text())
     file = arguments.report or target.with_name(f"{target.stem}.report.json")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(report.to_json() + "\n", encoding="utf-8")
-    print(f"{report.to_text()}\n\nwritten: {target} and {file}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(report.to_json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise HostError(
+            f"{target.name} is written and whole, but {file.name} could not be ({error.strerror or error}); "
+            "what it would say stands above: another place for it is named by --report"
+        ) from error
+    print(f"\nwritten: {target} and {file}")
     return report
 
 

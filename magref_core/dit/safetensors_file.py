@@ -17,6 +17,9 @@ from .gguf_file import MAGIC as GGUF_MAGIC
 MAX_HEADER = 100_000_000
 """Bytes of the longest header that safetensors reads; more is the start of something else."""
 
+MAX_TENSORS = 100_000
+"""Of one file; the DiT has 1303, a checkpoint with all its encoders some thousands."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileHeader:
@@ -32,11 +35,17 @@ def read_header(file: Path) -> FileHeader:
     """Read the header; the package checks sizes, offsets and that nothing overlaps.
 
     Raises:
-        CheckpointError: the file cannot be read as safetensors.
+        CheckpointError: the file cannot be read as safetensors, or holds more tensors than any model.
     """
     try:
         with open_file(file) as weights:
-            slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+            names = weights.keys()
+            if len(names) > MAX_TENSORS:
+                raise CheckpointError(
+                    f"{file.name} holds {len(names):,} tensors, but at most {MAX_TENSORS:,} are read: choose "
+                    "another file"
+                )
+            slices = {name: weights.get_slice(name) for name in names}
             return FileHeader(
                 shapes={name: tuple(part.get_shape()) for name, part in slices.items()},
                 dtypes={name: str(part.get_dtype()) for name, part in slices.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -205,6 +206,33 @@ def test_weights_that_are_not_finite_are_refused_by_name_and_leave_nothing(tmp_p
     save_file(spoiled, tmp_path / "spoiled.safetensors")
     with pytest.raises(CheckpointError, match=f"spoiled.safetensors: {name} has values that are not finite"):
         convert(tmp_path / "spoiled.safetensors", target, "fp8")
+    assert names_in(target.parent) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("form", FORMATS)
+def test_one_bad_number_in_the_middle_of_a_large_matrix_is_found_in_every_format(
+    tmp_path, target, weights, monkeypatch, value, form
+):
+    monkeypatch.setattr("magref_core.conversion.quantise.ROW_VALUES", 16 * 128)  # many pieces
+    name = "blocks.1.self_attn.q.weight"
+    spoiled = weights | {name: weights[name].clone()}
+    spoiled[name][77, 65] = value
+    save_file(spoiled, tmp_path / "spoiled.safetensors")
+    with pytest.raises(CheckpointError, match=f"spoiled.safetensors: {name} has values that are not finite"):
+        convert(tmp_path / "spoiled.safetensors", target, form)
+    assert names_in(target.parent) == []
+
+
+def test_shards_that_do_not_belong_together_are_not_converted(tmp_path, target, weights):
+    index = save_shards(tmp_path, weights)
+    shards = sorted(tmp_path.glob("dit-*.safetensors"))
+    save_file({name: value.half() for name, value in load_file(shards[1]).items()}, shards[1])
+    with pytest.raises(CheckpointError, match="has shards of different dtypes"):
+        convert(index, target, "fp8")
+    shards[1].unlink()
+    with pytest.raises(CheckpointError, match=r"needs 3 shards, but 1 of them are not in its folder"):
+        convert(index, target, "fp8")
     assert names_in(target.parent) == []
 
 

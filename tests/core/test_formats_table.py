@@ -51,7 +51,7 @@ def test_the_table_replaces_what_stood_between_its_marks(tmp_path):
         "above\n<!-- matrix -->\n\n" + r"| \1 newer |" + "\n\n<!-- end of matrix -->\nbelow\n"
     )
     page.write_text("no marks")
-    with pytest.raises(HostError, match="formats.md must have the marks <!-- matrix --> and"):
+    with pytest.raises(HostError, match=r"formats.md must have the marks <!-- matrix --> and"):
         put_between_marks(page, "matrix", "x")
 
 

@@ -117,6 +117,32 @@ def test_a_header_longer_than_any_is_not_read(tmp_path):
         read_checkpoint(file)
 
 
+def test_a_header_of_endless_tensors_is_refused_before_each_is_looked_at(tmp_path, monkeypatch):
+    count = 100_001
+    header = {f"b{number}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for number in range(count)}
+    file = write_header(tmp_path / "x.safetensors", header)
+    sentence = "^x.safetensors holds 100,001 tensors, but at most 100,000 are read: choose another file$"
+    with pytest.raises(CheckpointError, match=sentence):
+        read_checkpoint(file)
+
+
+def test_a_name_that_stands_twice_in_a_header_is_refused_or_read_once(tmp_path):
+    text = json.dumps({"a": entry(0, 4)})[:-1] + ", " + json.dumps({"a": entry(4, 8)})[1:]
+    file = write_header(tmp_path / "x.safetensors", text.encode(), body=8)
+    with pytest.raises(CheckpointError, match=r"^x.safetensors is .*: download it again$"):
+        read_checkpoint(file)
+
+
+def test_a_shard_that_is_cut_off_is_named_and_not_the_index(tmp_path):
+    index = save_shards(tmp_path, [matrices(MATRICES[:2]), matrices(MATRICES[2:])])
+    shard = tmp_path / "dit-00002-of-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-3])
+    with pytest.raises(
+        CheckpointError, match=r"^dit-00002-of-00002.safetensors is cut off \(\d+ of \d+ bytes"
+    ):
+        read_checkpoint(index)
+
+
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"weight_map": ["a"]}', '{"weight_map": null}'])
 def test_an_index_of_nonsense_is_refused(tmp_path, text):
     index = tmp_path / "dit.safetensors.index.json"

@@ -13,12 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.support.quality_change import change_table
+from benchmarks import conversion
+from benchmarks.support.quality_change import change_table, changes_table, place_bundle
 from magref_core.conversion.formats import FORMATS
 from magref_core.dit.attention import Backend
 from magref_core.dit.config import DiTConfig
 from magref_core.dit.model import MagrefDiT
 from scripts import ROOT, convert
+from scripts.host_install import HostError
 
 CONFIG = DiTConfig(dim=256, ffn_dim=8192, num_heads=2, num_layers=4, text_dim=8, clip_dim=12, freq_dim=16)
 
@@ -110,6 +112,24 @@ def record(number, identity):
     return {"set": "one", "number": number, "seed": number, "scores": {"ours": {"identity": (identity, 1.0)}}}
 
 
+def test_a_report_that_cannot_be_written_costs_no_converted_file(source, tmp_path):
+    target = tmp_path / "new.safetensors"
+    ran = subprocess.run(
+        command(source, target, "--report", source / "below a file.json"),
+        env=environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 1
+    sentence = (
+        "error: new.safetensors is written and whole, but below a file.json could not be (Not a directory)"
+    )
+    assert sentence in ran.stderr and "Traceback" not in ran.stderr
+    assert "48 matrices shortened" in ran.stdout
+    assert load_file(target)
+
+
 def test_the_change_of_quality_is_told_with_its_interval():
     before = [record(number, 1.0) for number in range(40)]
     after = [record(number, float(number % 2)) for number in range(40)]
@@ -117,6 +137,43 @@ def test_the_change_of_quality_is_told_with_its_interval():
     assert row.startswith("| identity top-1, 1 subject | 1.000 | 0.500 | -0.500 [")
     assert row.endswith("| significant |")
     assert "+0.000 [+0.000, +0.000] | not significant" in change_table(before, before)
+
+
+def test_several_formats_stand_side_by_side_with_what_changed_for_certain_in_bold():
+    before = [record(number, 1.0) for number in range(40)]
+    worse = [record(number, float(number % 2)) for number in range(40)]
+    lines = changes_table(before, {"bf16": before, "nvfp4": worse}).splitlines()
+    assert lines[0] == "| 40 scenes | before | bf16 | nvfp4 |"
+    (row,) = [line for line in lines if "1 subject" in line]
+    assert row.startswith("| identity top-1, 1 subject | 1.000 | +0.000 [+0.000, +0.000] | **-0.500 [-0.")
+    assert {line.count("|") for line in lines} == {5}
+    with pytest.raises(ValueError, match="the two runs are of other scenes"):
+        changes_table(before, {"bf16": before, "fp8": before[:-1]})
+
+
+def test_the_table_of_all_formats_tells_how_to_make_it_again():
+    result = {
+        "date": "2026-01-01",
+        "commit": "abc",
+        "machine": {"torch": "2", "processor": "x"},
+        "model": "m.safetensors",
+        "scenes": 40,
+        "steps": 20,
+        "weight_errors": {"fp8": 0.0265},
+        "megabytes": {"fp8": 7.25},
+        "records": {"before": [record(0, 1.0)], "fp8": [record(0, 0.0)]},
+    }
+    lines = conversion.text_of(result).splitlines()
+    assert lines[2:4] == ["| error of the weights | | 2.65% |", "| file | | 7.2 MB |"]
+    assert lines[-1] == (
+        "Again: `python scripts/bench.py conversion --scenes 40 --steps 20 --formats fp8 --docs`"
+    )
+    assert lines[4].startswith("| identity top-1, 1 subject | 1.000 | ")
+
+
+def test_a_bundle_without_its_other_files_is_one_sentence(tmp_path):
+    with pytest.raises(HostError, match=r"holds no folder vae: give --bundle a folder laid out like"):
+        place_bundle(tmp_path, tmp_path / "x.safetensors", tmp_path / "new")
 
 
 def test_runs_of_other_scenes_are_not_compared():

@@ -1,7 +1,7 @@
 """A shorter MAGREF checkpoint from a longer one, in the formats that ComfyUI reads.
 
 python scripts/convert.py MODEL.safetensors.index.json --format fp8
-    official shards, or one file, become MODEL_fp8.safetensors beside the source; 1 GB of memory is enough
+    official shards, or one file, become MODEL_fp8.safetensors beside the source; 2 GB of memory are enough
 
 python scripts/convert.py models/demo/diffusion_models/magref_demo_dit.safetensors --out out/ --quality
     and say what the change costs the small demo model in the quality benchmark

@@ -1,6 +1,7 @@
 """The commands that run tests and checks."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -101,3 +102,10 @@ def test_overlong_files_and_functions_are_found(tmp_path):
     assert list(check.overlong(file)) == []
     file.write_text("# line\n" * 401)
     assert [line.split(": ", 1)[1] for line in check.overlong(file)] == ["401 lines, at most 400 allowed"]
+
+
+def test_the_page_of_benchmarks_lists_each_and_no_other():
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(file.stem for file in (ROOT / "benchmarks").glob("[a-z]*.py"))
+    assert set(re.findall(r"\| `(\w+) ", page)) <= set(listed)

@@ -8,6 +8,9 @@ from itertools import combinations
 
 import torch
 
+ROUNDING = 1e-9
+"""Shares below it, at the largest size, are rounding and count as none."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Growth:
@@ -67,6 +70,7 @@ def fit_growth(tokens: Sequence[int], seconds: Sequence[float]) -> Growth:
             if error < least and bool((found >= 0).all()):
                 best, least = torch.zeros(3, dtype=torch.float64), error
                 best[list(kept)] = found
+    best[best < ROUNDING * best.sum()] = 0
     worst = float((columns @ best - 1).abs().max())
     constant, linear, quadratic = (best / scale ** torch.arange(3)).tolist()
     return Growth(constant=constant, linear=linear, quadratic=quadratic, worst=worst)

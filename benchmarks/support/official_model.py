@@ -60,7 +60,8 @@ def load_official(checkout: Path, weights: dict[str, Tensor], shape: Shape, devi
     has_flash = device == "cuda" and any(importlib.util.find_spec(name) for name in _FLASH)
     if not has_flash:
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
-        model_module.flash_attention = partial(_part(attention_module, "attention", checkout), dtype=dtype)
+        fallback = partial(_part(attention_module, "attention", checkout), dtype=dtype)
+        vars(model_module)["flash_attention"] = fallback
         notes.append("flash-attention: its own fallback, PyTorch's scaled_dot_product_attention")
     config = shape.config
     model = _part(model_module, "WanModel", checkout)(

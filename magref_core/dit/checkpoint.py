@@ -235,7 +235,8 @@ def check_finite(weights: Mapping[str, Tensor], *, label: str) -> None:
 
     Reading a 14B model through would take minutes, so tensors of up to `SMALL_WEIGHT` elements are looked at
     (norms, biases, modulation, head and scales), and the first `SAMPLE` elements of larger ones. A training
-    run that diverged or a broken conversion shows there; a single spoiled number in a matrix does not, and is looked for when a run fails (`finite`).
+    run that diverged or a broken conversion shows there; a single spoiled number in a matrix
+    does not; it is searched for when a run fails, see `finite`.
 
     Args:
         weights: by any names; quantised ones are skipped.

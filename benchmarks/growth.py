@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # What needs torch is imported where it is used: at first this may run in a Python without it.
 
+MOST_ROWS = 2**15
+"""Of a bare product; more are no faster, and need room."""
 OUT_OF_MEMORY = "out of memory"
 Forwards = dict[str, Callable[["Size"], Callable[[], "Tensor"]]]
 """Model -> what makes its forward pass at a size."""
@@ -50,7 +52,18 @@ Forwards = dict[str, Callable[["Size"], Callable[[], "Tensor"]]]
 class Bench:
     """The models of a run, and the measurement of one size after the other."""
 
-    def __init__(self, sizes: list[Size], device: str, rounds: int, official: Path | None):
+    def __init__(self, sizes: list[Size], device: str, rounds: int, folder: Path, official: Path | None):
+        """Build the models.
+
+        Args:
+            sizes: what will be measured.
+            device: cpu or cuda.
+            rounds: timed passes of each model at each size.
+            folder: for the weights; must last as long as this does.
+            official: a checkout of the official program.
+        """
+        from safetensors.torch import save_file
+
         from benchmarks.support import dit_models
 
         self.sizes, self.device, self.rounds = sizes, device, rounds
@@ -59,16 +72,10 @@ class Bench:
         self.foreign: list[float] = []
         shape = sizes[0].shape
         weights = dit_models.random_weights(shape, device)
-        with tempfile.TemporaryDirectory() as folder:
-            from safetensors.torch import save_file
-
-            file = Path(folder) / "random.safetensors"
-            save_file(weights, file)
-            patchers = {name: load(file, shape) for name, load in dit_models.LOADERS.items()}
-            for patcher in patchers.values():  # before the file goes away
-                importlib.import_module("comfy.model_management").load_models_gpu(
-                    [patcher], force_full_load=True
-                )
+        save_file(weights, folder / "random.safetensors")
+        patchers = {
+            name: load(folder / "random.safetensors", shape) for name, load in dit_models.LOADERS.items()
+        }
         self.forwards: Forwards = {
             name: (lambda size, patcher=patcher: dit_models.forward_of(patcher, size.shape, device))
             for name, patcher in patchers.items()
@@ -154,8 +161,9 @@ def best_product(sizes: list[Size], device: str) -> float:
     from benchmarks.support.machine import seconds_of, time_call
 
     best = 0.0
-    for shape in {size.shape.num_tokens: size.shape for size in sizes}.values():
-        rows, inner, columns = shape.num_tokens, shape.config.dim, shape.config.ffn_dim
+    shape = sizes[0].shape
+    for rows in {min(size.shape.num_tokens, MOST_ROWS) for size in sizes}:
+        inner, columns = shape.config.dim, shape.config.ffn_dim
         left = torch.randn(rows, inner, device=device, dtype=shape.dtype)
         right = torch.randn(inner, columns, device=device, dtype=shape.dtype)
         calls = (time_call(lambda x=left, y=right: x @ y, device) for _ in range(10))
@@ -182,12 +190,13 @@ def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
     )
     dit_models.enter_host(host, device)
     importlib.import_module("comfy.cli_args").args.use_pytorch_cross_attention = arguments.pytorch_attention
-    bench = Bench(sizes, device, arguments.rounds, arguments.official)
     rates = {
         "matmul_flops_per_second": best_product(sizes, device),
         "copied_bytes_per_second": machine.copied_bytes_per_second(device),
     }
-    rows = [bench.measure(size) for size in sizes]
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(sizes, device, arguments.rounds, Path(folder), arguments.official)
+        rows = [bench.measure(size) for size in sizes]
     config, official = sizes[0].shape.config, bench.official
     return {
         "date": datetime.date.today().isoformat(),
@@ -273,6 +282,8 @@ def main() -> None:
     from magref_core.errors import MagrefError
 
     arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("error: --device cuda is given, but there is no CUDA card here: use --device cpu")
     try:
         result = measure(arguments, host)
     except MagrefError as error:

@@ -34,7 +34,7 @@ def size_table(result: dict[str, Any]) -> str:
     has_peak = any(any(row["peak_bytes"].values()) for row in result["rows"])
     heads = [f"{model} | times the floor" for model in models]
     heads += [f"ours / {model}" for model in models if model != OURS]
-    heads += [f"peak, {model}" for model in models] if has_peak else []
+    heads += [f"memory beyond weights, {model}" for model in models] if has_peak else []
     lines = [
         f"| size | pixels | tokens | floor of products | floor of traffic | {' | '.join(heads)} |",
         "| --- | --- | ---: | ---: | ---: |" + " ---: |" * (len(" | ".join(heads).split(" | "))),

@@ -14,7 +14,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ from .machine import commit
 PACKAGE = "magref"
 URL = "https://github.com/MAGREF-Video/MAGREF"
 _FLASH = ("flash_attn", "flash_attn_interface")
+_SETTINGS = (
+    *("patch_size", "text_len", "in_dim", "dim", "ffn_dim", "freq_dim", "text_dim", "out_dim"),
+    *("num_heads", "num_layers", "eps"),
+)
+"""Of our config, those that the official model takes under the same names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +59,8 @@ def load_official(checkout: Path, weights: dict[str, Tensor], shape: Shape, devi
         device: cpu or cuda; on cuda passes run under autocast to bfloat16, as officially.
 
     Raises:
-        MagrefError: the checkout lacks a file or a class, or a package that it imports is not installed.
+        MagrefError: the checkout lacks a file or a class, is of another model, or imports what is not
+            installed.
     """
     model_module, attention_module, notes = _import(checkout)
     has_flash = device == "cuda" and any(importlib.util.find_spec(name) for name in _FLASH)
@@ -63,22 +69,15 @@ def load_official(checkout: Path, weights: dict[str, Tensor], shape: Shape, devi
         fallback = partial(_part(attention_module, "attention", checkout), dtype=dtype)
         vars(model_module)["flash_attention"] = fallback
         notes.append("flash-attention: its own fallback, PyTorch's scaled_dot_product_attention")
-    config = shape.config
-    model = _part(model_module, "WanModel", checkout)(
-        model_type="i2v",
-        patch_size=config.patch_size,
-        text_len=config.text_len,
-        in_dim=config.in_dim,
-        dim=config.dim,
-        ffn_dim=config.ffn_dim,
-        freq_dim=config.freq_dim,
-        text_dim=config.text_dim,
-        out_dim=config.out_dim,
-        num_heads=config.num_heads,
-        num_layers=config.num_layers,
-        eps=config.eps,
-    )
-    model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    kind, values = _part(model_module, "WanModel", checkout), asdict(shape.config)
+    try:
+        model = kind(model_type="i2v", **{name: values[name] for name in _SETTINGS})
+        model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    except (TypeError, RuntimeError) as error:
+        raise MagrefError(
+            f"the WanModel of {checkout} is not the one that MAGREF was released with "
+            f"({str(error).splitlines()[0]}): point --official at a checkout of {URL}"
+        ) from error
     model.eval().requires_grad_(False).to(device)
     return Official(
         apply_model=partial(_apply, model, device),

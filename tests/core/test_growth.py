@@ -275,6 +275,14 @@ def test_the_official_model_is_called_as_the_host_calls_its_own(checkout):
             lambda m: (m / "model.py").write_text("from .attention import flash_attention"),
             "has no WanModel in magref/modules/model.py",
         ),
+        (
+            lambda m: (m / "model.py").write_text(CHECKOUT_MODEL.replace("self.scale", "self.other")),
+            r"is not the one that MAGREF was released with \(Error.* in loading state_dict",
+        ),
+        (
+            lambda m: (m / "model.py").write_text(CHECKOUT_MODEL.replace("**shape", "dim=1")),
+            r"is not the one that MAGREF was released with \(.*unexpected keyword argument",
+        ),
     ],
 )
 def test_a_checkout_that_lacks_something_is_one_sentence(checkout, damage, match):

@@ -13,7 +13,7 @@ from .config import Precision
 
 @contextmanager
 def matrix_precision(device: torch.device, precision: Precision) -> Generator[None]:
-    """Within, matrices are multiplied as asked; weights, residual stream and gradients of weights stay float32.
+    """Within, matrices are multiplied as asked; weights, residual stream and their gradients stay float32.
 
     With "bfloat16" autocast rounds what goes into a product, on processors only where they multiply in it:
     others would be slower than in float32. Measured on one core of a Zen 5, a training step of a DiT of width

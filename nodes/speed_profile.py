@@ -67,7 +67,9 @@ class SpeedProfile(io.ComfyNode):
                 ),
                 io.Int.Output(id="steps", display_name="steps", tooltip="For the sampler or schedule."),
                 io.Float.Output(id="shift", display_name="shift", tooltip="For the sampler or schedule."),
-                io.Float.Output(id="guidance_scale", display_name="guidance_scale", tooltip="For the sampler."),
+                io.Float.Output(
+                    id="guidance_scale", display_name="guidance_scale", tooltip="For the sampler."
+                ),
                 io.String.Output(
                     id="report", display_name="report", tooltip="What the profile leaves out, in words."
                 ),
@@ -174,7 +176,7 @@ def _guide_within(plan: RunPlan):
 
 
 def _begin_again(cache: Any) -> None:
-    """Let EasyCache choose anew by which prompt it measures change: the negative is asked no longer, or again.
+    """Let EasyCache choose anew by which prompt it measures change: the negative comes or goes.
 
     What it compared belongs to the other prompt; the differences that it reuses stay, as they are kept by
     prompt.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import MagrefError
 
@@ -51,7 +51,6 @@ class RunPlan:
     steps: int
     profile: Profile
     """Without what this run has no use for."""
-    is_guided: bool
 
     @property
     def reuses(self) -> bool:
@@ -69,39 +68,38 @@ class RunPlan:
 
 
 def plan_run(name: str, steps: int, guidance_scale: float) -> RunPlan:
-    """What a profile does to a run.
-
-    Args:
-        name: of the profile.
-        steps: that were asked for; 8 or fewer stay as they are, and all their answers are computed.
-        guidance_scale: 1 is a run without guidance, which has no interval.
+    """What a profile does to a run; see `plan_with`.
 
     Raises:
         MagrefError: there is no such profile, or no step.
     """
     if name not in PROFILES:
-        raise MagrefError(
-            f"the profile is {name!r}, which is unknown: choose one of {', '.join(PROFILES)}"
-        )
+        raise MagrefError(f"the profile is {name!r}, which is unknown: choose one of {', '.join(PROFILES)}")
+    return plan_with(name, PROFILES[name], steps, guidance_scale)
+
+
+def plan_with(name: str, wanted: Profile, steps: int, guidance_scale: float) -> RunPlan:
+    """What leaving something out does to a run.
+
+    Args:
+        name: for the sentences.
+        wanted: what is to be left out.
+        steps: that were asked for; 8 or fewer stay as they are, and all their answers are computed.
+        guidance_scale: 1 is a run without guidance, which has no interval.
+
+    Raises:
+        MagrefError: there is no step.
+    """
     if steps < 1:
         raise MagrefError(f"the profile is given {steps} steps, but a run has at least 1: set steps to 40")
-    wanted = PROFILES[name]
-    is_short, is_guided = steps <= FEW_STEPS, not math.isclose(guidance_scale, 1)
-    profile = Profile(
-        step_share=1.0 if is_short else wanted.step_share,
-        reuse_threshold=0.0 if is_short else wanted.reuse_threshold,
-        reuse_start=wanted.reuse_start,
-        reuse_end=wanted.reuse_end,
-        guidance_start=wanted.guidance_start if is_guided else 1.0,
-        guidance_end=wanted.guidance_end if is_guided else 0.0,
-    )
-    fewest = min(steps, FEW_STEPS)
-    return RunPlan(
-        name=name,
-        steps=max(fewest, math.ceil(steps * profile.step_share)),
-        profile=profile,
-        is_guided=is_guided,
-    )
+    is_guided = not math.isclose(guidance_scale, 1)
+    profile = wanted
+    if steps <= FEW_STEPS:
+        profile = replace(profile, step_share=1.0, reuse_threshold=0.0)
+    if not is_guided:
+        profile = replace(profile, guidance_start=1.0, guidance_end=0.0)
+    left = max(min(steps, FEW_STEPS), math.ceil(steps * profile.step_share))
+    return RunPlan(name=name, steps=left, profile=profile)
 
 
 def plan_sentence(plan: RunPlan, steps: int, guidance_scale: float) -> str:

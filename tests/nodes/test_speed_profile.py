@@ -9,21 +9,21 @@ import pytest
 import torch
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from magref_pack.magref_core.errors import MagrefError
-from magref_pack.magref_core.sampling.profiles import Profile, plan_run
+from magref_pack.magref_core.sampling.profiles import Profile, RunPlan
 from magref_pack.nodes import speed_profile
 from magref_pack.nodes.guider import ReferenceGuider
-from magref_pack.nodes.sampling import MagrefSampler
+from magref_pack.nodes.sampling import MagrefSampler, draw_noise, host_sampler, host_sigmas
 from magref_pack.nodes.speed_profile import SpeedProfile, apply_plan
 
 from . import models, runs
 
 BOTH = pytest.mark.parametrize("load", [models.our_model, models.native_model])
-STEPS = 12
+STEPS = 6
 HIGH = 0.9
 """A threshold at which the answers of random weights, which change fast, are reused."""
 
 
-def profile(model, name, *, steps=STEPS, guidance_scale=5.0, attention="as ComfyUI"):
+def profile(model, name, *, steps=9, guidance_scale=5.0, attention="as ComfyUI"):
     return SpeedProfile.execute(model, name, steps, 3.0, guidance_scale, attention).args
 
 
@@ -54,9 +54,8 @@ def batches(calls):
     return [(call["options"]["sigmas"][0].item(), len(call["options"]["cond_or_uncond"])) for call in calls]
 
 
-def plan_of(monkeypatch, **profile):
-    monkeypatch.setitem(speed_profile.PROFILES, "tried", Profile(**profile))
-    return plan_run("tried", STEPS, 5.0)
+def plan_of(**profile):
+    return RunPlan(name="tried", steps=STEPS, profile=Profile(**profile))
 
 
 @BOTH
@@ -64,15 +63,15 @@ def test_exact_hands_on_the_very_model_and_values(load):
     model = load()
     quick, steps, shift, scale, report = profile(model, "exact")
     assert quick is model
-    assert (steps, shift, scale) == (STEPS, 3.0, 5.0)
+    assert (steps, shift, scale) == (9, 3.0, 5.0)
     assert report == "exact: changes nothing in this run"
 
 
 @BOTH
 @pytest.mark.parametrize("sample", [magref_sample, runs.sample])
-def test_guidance_outside_its_interval_costs_one_answer_and_is_that_of_the_prompt(load, sample, monkeypatch):
+def test_guidance_outside_its_interval_costs_one_answer_and_is_that_of_the_prompt(load, sample):
     model, calls = runs.watch(load())
-    quick, _ = apply_plan(model, plan_of(monkeypatch, guidance_end=0.7))
+    quick, _ = apply_plan(model, plan_of(guidance_end=0.7))
     result = sample(quick, steps=STEPS)
     got = batches(calls)
     assert {count for sigma, count in got if sigma >= 0.7} == {2}
@@ -81,18 +80,18 @@ def test_guidance_outside_its_interval_costs_one_answer_and_is_that_of_the_promp
 
 
 @BOTH
-def test_an_interval_over_all_levels_is_plain_guidance_and_one_over_none_is_the_prompt_alone(load, monkeypatch):
+def test_an_interval_over_all_levels_is_plain_guidance_and_one_over_none_is_the_prompt_alone(load):
     model = load()
-    always, _ = apply_plan(model, plan_of(monkeypatch, guidance_end=1e-9))
+    always, _ = apply_plan(model, plan_of(guidance_end=1e-9))
     assert torch.equal(magref_sample(always), magref_sample(model))
-    never, _ = apply_plan(model, plan_of(monkeypatch, guidance_start=0.0, guidance_end=0.0))
+    never, _ = apply_plan(model, plan_of(guidance_start=0.0, guidance_end=0.0))
     assert torch.equal(magref_sample(never), magref_sample(model, guidance_scale=1.0))
 
 
 @BOTH
-def test_reuse_is_the_hosts_easycache_to_the_bit(load, monkeypatch):
+def test_reuse_is_the_hosts_easycache_to_the_bit(load):
     model, calls = runs.watch(load())
-    plan = plan_of(monkeypatch, reuse_threshold=HIGH, reuse_start=0.0, reuse_end=1.0)
+    plan = plan_of(reuse_threshold=HIGH, reuse_start=0.0, reuse_end=1.0)
     quick, _ = apply_plan(model, plan)
     result = magref_sample(quick)
     computed = len(calls)
@@ -102,23 +101,21 @@ def test_reuse_is_the_hosts_easycache_to_the_bit(load, monkeypatch):
 
 
 @BOTH
-def test_answers_are_reused_after_guidance_has_ended(load, monkeypatch):
+def test_answers_are_reused_after_guidance_has_ended(load):
     model, calls = runs.watch(load())
-    plan = plan_of(monkeypatch, reuse_threshold=HIGH, reuse_start=0.0, reuse_end=1.0, guidance_end=0.8)
+    plan = plan_of(reuse_threshold=HIGH, reuse_start=0.0, reuse_end=1.0, guidance_end=0.8)
     quick, _ = apply_plan(model, plan)
-    result = magref_sample(quick, steps=20)
+    result = magref_sample(quick, steps=10)
     alone = [sigma for sigma, count in batches(calls) if count == 1]
-    asked = [sigma for sigma in speed_sigmas(20) if sigma < 0.8]
+    asked = [sigma for sigma in speed_sigmas(10) if sigma < 0.8]
     assert len(alone) < len(asked)
     assert alone[0] == max(asked), "the first answer after the change is computed"
-    full = magref_sample(apply_plan(model, plan_of(monkeypatch, guidance_end=0.8))[0], steps=20)
-    other = magref_sample(model, steps=20, seed=8)
+    full = magref_sample(apply_plan(model, plan_of(guidance_end=0.8))[0], steps=10)
+    other = magref_sample(model, steps=10, seed=8)
     assert runs.relative_difference(result, full) <= runs.relative_difference(other, full) / 3
 
 
 def speed_sigmas(steps):
-    from magref_pack.nodes.sampling import host_sigmas
-
     return [sigma.item() for sigma in host_sigmas("unipc", steps, 3.0)[:-1]]
 
 
@@ -127,9 +124,7 @@ def test_a_run_says_what_it_left_out_and_the_next_one_counts_anew(load, monkeypa
     shown = []
     monkeypatch.setattr(speed_profile, "show_on_running_node", shown.append)
     model, calls = runs.watch(load())
-    plan = plan_of(
-        monkeypatch, reuse_threshold=HIGH, reuse_start=0.0, reuse_end=1.0, guidance_end=0.8
-    )
+    plan = plan_of(reuse_threshold=HIGH, reuse_start=0.0, reuse_end=1.0, guidance_end=0.8)
     quick, _ = apply_plan(model, plan)
     with caplog.at_level(logging.INFO):
         magref_sample(quick)
@@ -146,7 +141,7 @@ def test_a_run_says_what_it_left_out_and_the_next_one_counts_anew(load, monkeypa
     assert shown[1] == shown[0]
 
 
-def test_the_model_given_stays_as_it_was(monkeypatch):
+def test_the_model_given_stays_as_it_was():
     model = models.our_model()
     before = magref_sample(model)
     magref_sample(profile(model, "draft")[0])
@@ -156,8 +151,8 @@ def test_the_model_given_stays_as_it_was(monkeypatch):
 
 @pytest.mark.parametrize("name", ["balanced", "draft"])
 def test_profiles_hand_on_what_is_to_be_linked(name):
-    quick, steps, shift, scale, report = profile(models.our_model(), name, steps=20)
-    assert steps == (20 if name == "balanced" else 10)
+    quick, steps, shift, scale, report = profile(models.our_model(), name, steps=10)
+    assert steps == (10 if name == "balanced" else 8)
     assert (shift, scale) == (3.0, 5.0)
     assert report.startswith(f"{name}: ")
     assert magref_sample(quick, steps=steps).isfinite().all()
@@ -173,14 +168,12 @@ def test_a_cache_that_the_model_brings_is_left_alone(node):
     assert magref_sample(quick).isfinite().all()
 
 
-def test_the_reference_guider_keeps_its_references_where_the_prompt_is_not_guided(monkeypatch):
+def test_the_reference_guider_keeps_its_references_where_the_prompt_is_not_guided():
     model, calls = runs.watch(models.our_model())
-    quick, _ = apply_plan(model, plan_of(monkeypatch, guidance_end=0.8))
+    quick, _ = apply_plan(model, plan_of(guidance_end=0.8))
     settings = (5.0, 2.0, "joint", 1.0, 0.0, 0.0, "zeros")
     guider = ReferenceGuider.execute(quick, *runs.prompts(), *settings).args[0]
     latent = runs.empty()["samples"]
-    from magref_pack.nodes.sampling import draw_noise, host_sampler, host_sigmas
-
     guider.sample(
         draw_noise("cpu", latent, 7, None),
         latent,

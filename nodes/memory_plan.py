@@ -72,7 +72,8 @@ def free_for(patcher: Any) -> int:
         for model in comfy.model_management.current_loaded_models
         if model.device == device and model.model is not None
     ]
-    return int(comfy.model_management.get_free_memory(device) + sum(loaded))
+    free: Any = comfy.model_management.get_free_memory(device)  # a pair only where that is asked for
+    return int(free + sum(loaded))
 
 
 def sample_within_memory(guider: Any, latent: Tensor, run: Callable[[], Tensor]) -> Tensor:

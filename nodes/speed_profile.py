@@ -183,7 +183,8 @@ def _begin_again(cache: Any) -> None:
     """
     if isinstance(cache, EasyCacheHolder):
         cache.initial_step = True
-        cache.x_prev_subsampled = cache.output_prev_subsampled = cache.output_prev_norm = None
+        for name in ("x_prev_subsampled", "output_prev_subsampled", "output_prev_norm"):
+            setattr(cache, name, None)
 
 
 def _count_asked(executor: Any, *args: Any, **kwargs: Any) -> Any:

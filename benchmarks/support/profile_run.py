@@ -124,7 +124,8 @@ def run_share(
         cases: to be run.
         options: of the run; its guidance is that of each condition.
         device: whose time and memory are measured.
-        done: is handed each record: set, number, seed, and by condition scores, seconds and answers.
+        done: is handed each record: set, number, seed, and by condition scores, seconds, answers and
+            differences.
         label: begins the lines that tell how far it is.
     """
     samplers = samplers_of(models, options)
@@ -135,20 +136,31 @@ def run_share(
         prompts = host.encode_prompt(models, staged.prompt), empty
         guidance = host.guide(models, staged.canvas, case.scene.length)
         record: Record = {"set": case.set_name, "number": case.number, "seed": case.seed}
-        scores, seconds, answers, peaks = {}, {}, {}, {}
+        scores, seconds, answers, peaks, found = {}, {}, {}, {}, {}
         names = list(samplers)[turn % len(samplers) :] + list(samplers)[: turn % len(samplers)]
         for name in names:
             sampler = samplers[name]
             if turn == 0:  # the first call of each sets the libraries up, so its time does not count
                 peaks[name] = machine.peak_bytes(lambda: sampler(prompts, guidance, case.seed), device)  # noqa: B023
             started = _clock(device)
-            latents = sampler(prompts, guidance, case.seed)
+            found[name] = latents = sampler(prompts, guidance, case.seed)
             seconds[name] = _clock(device) - started
             answers[name] = sampler.answers
             (frames,) = host.decode(models, latents)
             scores[name] = score_clip(staged, frames, seed=case.seed)
             clock.add(1)
-        done(record | {"scores": scores, "seconds": seconds, "answers": answers, "peaks": peaks})
+        counted = {"scores": scores, "seconds": seconds, "answers": answers, "peaks": peaks}
+        done(record | counted | {"differences": differences(found)})
+
+
+def differences(latents: Mapping[str, Tensor]) -> dict[str, float]:
+    """Norm of the difference of each condition's latents to those of its exact run, over their norm."""
+    pairs = {
+        name: (latents[name], latents[condition.reference])
+        for name, condition in CONDITIONS.items()
+        if condition.reference
+    }
+    return {name: ((one - exact).norm() / exact.norm()).item() for name, (one, exact) in pairs.items()}
 
 
 def _clock(device: str) -> float:

@@ -24,8 +24,8 @@ MEASURES: Mapping[str, Row] = {
 def cost_table(records: Sequence[Record]) -> str:
     """Time, answers and memory of every condition, in Markdown."""
     lines = [
-        "| | seconds a clip | of exact | answers computed | memory beside weights |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| | seconds a clip | of exact | answers computed | latents differ by | memory beside weights |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for label, condition in CONDITIONS.items():
         seconds = statistics.median(record["seconds"][label] for record in records)
@@ -33,7 +33,9 @@ def cost_table(records: Sequence[Record]) -> str:
         computed = statistics.mean(record["answers"][label] for record in records)
         peaks = [record["peaks"][label] for record in records if record["peaks"].get(label) is not None]
         memory = f"{max(peaks) / MIB:.0f} MiB" if peaks else "not measured"
-        lines.append(f"| {label} | {seconds:.2f} | {share} | {computed:.1f} | {memory} |")
+        away = [record["differences"][label] for record in records if condition.reference]
+        apart = f"{statistics.median(away):.1%}" if away else ""
+        lines.append(f"| {label} | {seconds:.2f} | {share} | {computed:.1f} | {apart} | {memory} |")
     return "\n".join(lines)
 
 

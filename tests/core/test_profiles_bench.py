@@ -7,9 +7,10 @@ import json
 import re
 
 import pytest
+import torch
 
 from benchmarks import profiles
-from benchmarks.support.profile_run import CONDITIONS, GUIDED
+from benchmarks.support.profile_run import CONDITIONS, GUIDED, differences
 from benchmarks.support.profile_table import MEASURES, change, chosen, cost_table, price_table, verdicts
 from magref_core.sampling.profiles import PROFILES, Profile, plan_with
 from scripts.host_install import HostError
@@ -30,6 +31,7 @@ def record(number, *, set_name="one", better=True):
         },
         "seconds": {name: (1.0 if name == BALANCED else 2.0) * (number + 1) for name in names},
         "answers": dict.fromkeys(names, 40),
+        "differences": dict.fromkeys([name for name in names if CONDITIONS[name].reference], 0.125),
         "peaks": dict.fromkeys(names, 3 * 2**20) if number == 0 else {},
     }
 
@@ -54,9 +56,16 @@ def test_each_line_that_says_only_leaves_out_one_thing():
 
 def test_times_are_ratios_within_a_scene():
     lines = cost_table([record(0), record(1), record(2)]).splitlines()
-    assert lines[2] == f"| {EXACT} | 4.00 | 1 | 40.0 | 3 MiB |"
-    assert lines[3] == f"| {BALANCED} | 2.00 | 0.50 | 40.0 | 3 MiB |"
+    assert lines[2] == f"| {EXACT} | 4.00 | 1 | 40.0 |  | 3 MiB |"
+    assert lines[3] == f"| {BALANCED} | 2.00 | 0.50 | 40.0 | 12.5% | 3 MiB |"
     assert "| not measured |" in cost_table([record(1)]).splitlines()[2]
+
+
+def test_latents_are_compared_with_those_of_the_exact_run_at_the_same_guidance():
+    latents = {name: torch.full((2,), 1.5 if "balanced" in name else 1.0) for name in CONDITIONS}
+    found = differences(latents)
+    assert EXACT not in found
+    assert found[BALANCED] == pytest.approx(0.5) and found[f"draft, guidance {GUIDED:g}"] == 0
 
 
 def test_a_change_beyond_chance_is_marked_and_said_and_no_other():

@@ -20,6 +20,7 @@ from .routes import register_routes
 from .sampling import MagrefSampler, MagrefSchedule, MagrefSolver
 from .segmentation import AutoMaskSubject
 from .segmenters import register_folders
+from .speed_profile import SpeedProfile
 from .subject_controls import IdentityStrengthNode, SubjectDisentangle
 from .subject_report import SubjectReport
 from .subjects import BindSubjects
@@ -37,6 +38,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     ApplyMaskedGuidance,
     SubjectDisentangle,
     IdentityStrengthNode,
+    SpeedProfile,
     MagrefSampler,
     MagrefSolver,
     MagrefSchedule,

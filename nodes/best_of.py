@@ -22,6 +22,7 @@ from ..magref_core.sizes import FRAME_STRIDE
 from . import host
 from .checks import check_latent
 from .looking import Look, look_at
+from .memory_plan import decode_within_memory, sample_within_memory
 from .notices import show_notices
 from .sampling import draw_noise, host_sampler, host_sigmas
 from .subject_report import look_inputs
@@ -164,15 +165,20 @@ class Run:
     def __call__(self, seed: int, steps: int, report: Callable[[], None]) -> Tensor:
         """Latents (B, 16, T, h, w) of a seed after so many steps; `report` is called after each."""
         samples = self.latent["samples"]
-        finished = self.guider.sample(
-            draw_noise("cpu", samples, seed, self.latent.get("batch_index")),
+        noise = draw_noise("cpu", samples, seed, self.latent.get("batch_index"))
+        finished = sample_within_memory(
+            self.guider,
             samples,
-            host_sampler(self.solver, True),
-            host_sigmas(self.solver, steps, self.shift),
-            denoise_mask=self.latent.get("noise_mask"),
-            callback=lambda *_: report(),
-            disable_pbar=True,
-            seed=seed,
+            lambda: self.guider.sample(
+                noise,
+                samples,
+                host_sampler(self.solver, True),
+                host_sigmas(self.solver, steps, self.shift),
+                denoise_mask=self.latent.get("noise_mask"),
+                callback=lambda *_: report(),
+                disable_pbar=True,
+                seed=seed,
+            ),
         )
         return finished.to(comfy.model_management.intermediate_device())
 
@@ -189,8 +195,13 @@ class Judge:
     def __call__(self, seed: int, steps: int, latents: Tensor) -> Take:
         """The score of a take."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        video = decode_video(
-            latents[:1], lambda part: host.decode_with(self.vae, part), drop_frames=self.drop_frames
+        video = decode_within_memory(
+            self.vae,
+            latents[:1],
+            0,
+            lambda: decode_video(
+                latents[:1], lambda part: host.decode_with(self.vae, part), drop_frames=self.drop_frames
+            ),
         )
         report = look_at(host.image_from_video(video), self.references, self.look)
         verdicts = {line.name: line.verdict for line in report.subjects}

@@ -12,6 +12,7 @@ from ..magref_core.latents import Tiling, decode_video
 from ..magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
 from . import host
 from .checks import check_latent
+from .memory_plan import decode_within_memory
 
 MIN_TILE = 64
 MIN_WINDOW = 8
@@ -98,12 +99,18 @@ class DecodeVideo(io.ComfyNode):
                 f"be left: generate at least {drop_frames + 1} frames or drop fewer"
             )
         bar = comfy.utils.ProgressBar(1)
-        video = decode_video(
+        tiling = tiling_of(tile_size, tile_frames)
+        video = decode_within_memory(
+            vae,
             latents,
-            lambda part: host.decode_with(vae, part),
-            drop_frames=drop_frames,
-            tiling=tiling_of(tile_size, tile_frames),
-            progress=bar.update_absolute,
+            tile_size,
+            lambda: decode_video(
+                latents,
+                lambda part: host.decode_with(vae, part),
+                drop_frames=drop_frames,
+                tiling=tiling,
+                progress=bar.update_absolute,
+            ),
         )
         images = host.image_from_video(video)
         components = Types.VideoComponents(images=images, frame_rate=Fraction(fps).limit_denominator(1001))

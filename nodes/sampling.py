@@ -22,6 +22,7 @@ from ..magref_core.sampling.schedule import Solver, carry_timesteps, flow_schedu
 from ..magref_core.sampling.solvers import SOLVERS
 from .checks import check_conditioning
 from .finite import refuse_not_finite
+from .memory_plan import sample_within_memory
 
 FIRST_SIGMA = 0.98
 """Above it a run counts as one from nothing but noise; unipc's first sigma is 0.99967 at shift 3."""
@@ -150,15 +151,20 @@ class MagrefSampler(io.ComfyNode):
         guider = comfy.samplers.CFGGuider(shifted)
         guider.set_conds(positive, negative)
         guider.set_cfg(guidance_scale)
-        denoised = guider.sample(
-            draw_noise(noise, samples, seed, latent.get("batch_index")),
+        drawn = draw_noise(noise, samples, seed, latent.get("batch_index"))
+        denoised = sample_within_memory(
+            guider,
             samples,
-            host_sampler(solver, whole_timesteps),
-            sigmas,
-            denoise_mask=latent.get("noise_mask"),
-            callback=latent_preview.prepare_callback(shifted, len(sigmas) - 1),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=seed,
+            lambda: guider.sample(
+                drawn,
+                samples,
+                host_sampler(solver, whole_timesteps),
+                sigmas,
+                denoise_mask=latent.get("noise_mask"),
+                callback=latent_preview.prepare_callback(shifted, len(sigmas) - 1),
+                disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+                seed=seed,
+            ),
         )
         result = {**latent, "samples": denoised.to(comfy.model_management.intermediate_device())}
         return io.NodeOutput(result)

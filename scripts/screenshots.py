@@ -60,6 +60,26 @@ UNSHOWN: dict[str, Any] = {
             "guidance_scale": ["lora", 3],
         },
     },
+    "profile": {
+        "class_type": "MagrefSpeedProfile",
+        "inputs": {
+            "model": ["loader", 0],
+            "profile": "balanced",
+            "steps": 40,
+            "shift": 3.0,
+            "guidance_scale": 5.0,
+            "attention": "as ComfyUI",
+        },
+    },
+    "quick": {
+        "class_type": "MagrefSampler",
+        "inputs": {
+            "model": ["profile", 0],
+            "steps": ["profile", 1],
+            "shift": ["profile", 2],
+            "guidance_scale": ["profile", 3],
+        },
+    },
     "convert": {
         "class_type": "MagrefConvertModel",
         "inputs": {"model": OFFICIAL, "format": "fp8", "name": "", "overwrite": False},

@@ -32,6 +32,7 @@ def test_the_entrypoint_gives_every_node_under_its_id():
         "MagrefApplyMaskedGuidance",
         "MagrefSubjectDisentangle",
         "MagrefIdentityStrength",
+        "MagrefSpeedProfile",
         "MagrefSampler",
         "MagrefSolver",
         "MagrefSchedule",

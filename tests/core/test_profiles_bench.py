@@ -1,0 +1,115 @@
+"""The prices of profiles: which conditions are compared, their tables, and their place in the documents."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+
+import pytest
+import torch
+
+from benchmarks import profiles
+from benchmarks.support.profile_run import CONDITIONS, GUIDED, differences
+from benchmarks.support.profile_table import MEASURES, change, chosen, cost_table, price_table, verdicts
+from magref_core.sampling.profiles import PROFILES, Profile, plan_with
+from scripts.host_install import HostError
+
+EXACT, BALANCED = f"exact, guidance {GUIDED:g}", f"balanced, guidance {GUIDED:g}"
+
+
+def record(number, *, set_name="one", better=True):
+    """A scene in which balanced takes half the time and loses identity in every scene."""
+    names = list(CONDITIONS)
+    return {
+        "set": set_name,
+        "number": number,
+        "seed": number,
+        "scores": {
+            name: {"identity": [0.0 if name == BALANCED and better else 1.0, 1.0], "swapped": [0.0, 1.0]}
+            for name in names
+        },
+        "seconds": {name: (1.0 if name == BALANCED else 2.0) * (number + 1) for name in names},
+        "answers": dict.fromkeys(names, 40),
+        "differences": dict.fromkeys([name for name in names if CONDITIONS[name].reference], 0.125),
+        "peaks": dict.fromkeys(names, 3 * 2**20) if number == 0 else {},
+    }
+
+
+def test_every_profile_is_measured_with_and_without_guidance_and_exact_is_what_it_is_compared_with():
+    for scale in (GUIDED, 1.0):
+        for name, profile in PROFILES.items():
+            condition = CONDITIONS[f"{name}, guidance {scale:g}"]
+            assert condition.profile == profile
+            assert condition.reference == ("" if name == "exact" else f"exact, guidance {scale:g}")
+    assert all(each.reference in {"", *CONDITIONS} for each in CONDITIONS.values())
+
+
+def test_each_line_that_says_only_leaves_out_one_thing():
+    alone = [each for each in CONDITIONS.values() if each.label.startswith("only")]
+    exact = Profile()
+    for condition in alone:
+        plan = plan_with("tried", condition.profile, 20, condition.guidance_scale)
+        assert sum([plan.steps < 20, plan.reuses, plan.has_interval]) == 1, condition.label
+        assert condition.profile != exact
+
+
+def test_times_are_ratios_within_a_scene():
+    lines = cost_table([record(0), record(1), record(2)]).splitlines()
+    assert lines[2] == f"| {EXACT} | 4.00 | 1 | 40.0 |  | 3 MiB |"
+    assert lines[3] == f"| {BALANCED} | 2.00 | 0.50 | 40.0 | 12.5% | 3 MiB |"
+    assert "| not measured |" in cost_table([record(1)]).splitlines()[2]
+
+
+def test_latents_are_compared_with_those_of_the_exact_run_at_the_same_guidance():
+    latents = {name: torch.full((2,), 1.5 if "balanced" in name else 1.0) for name in CONDITIONS}
+    found = differences(latents)
+    assert EXACT not in found
+    assert found[BALANCED] == pytest.approx(0.5) and found[f"draft, guidance {GUIDED:g}"] == 0
+
+
+def test_a_change_beyond_chance_is_marked_and_said_and_no_other():
+    records = [record(number) for number in range(12)]
+    found = change(records, MEASURES["identity"], CONDITIONS[BALANCED])
+    assert found is not None and (found.value, found.low, found.high) == (-1.0, -1.0, -1.0)
+    lines = price_table(records).splitlines()
+    assert lines[2].startswith(f"| {EXACT} | 1.00 [1.00, 1.00] |")
+    assert lines[4].startswith("| minus exact | -1.00 [-1.00, -1.00] * |")
+    assert lines[6].startswith("| minus exact | +0.00 [+0.00, +0.00] |")
+    said = verdicts(records)
+    assert said[0] == f"- {BALANCED}: identity top-1 -1.00."
+    assert all(line.endswith("no significant change.") for line in said[1:])
+
+
+def test_records_are_put_in_order_and_other_sets_left_out():
+    mixed = [record(1, set_name="two"), record(0, set_name="places"), record(1), record(0)]
+    assert [(each["set"], each["number"]) for each in chosen(mixed)] == [("one", 0), ("one", 1), ("two", 1)]
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_whole_lines_of_the_same_run(tmp_path):
+    arguments = argparse.Namespace(folder=tmp_path, device="cpu", scenes=6, steps=20, seed=0)
+    whole = json.dumps(record(0))
+    (tmp_path / f"{profiles.stem(arguments)}-0.jsonl").write_text(f"\n{whole}\n{whole[:100]}")
+    (tmp_path / f"{profiles.stem(arguments)}-1.jsonl").write_text(f"\n{json.dumps(record(1))}")
+    (tmp_path / "profiles-cpu-7-20-0-0.jsonl").write_text(f"\n{whole}")
+    assert [each["number"] for each in profiles.kept(arguments)] == [0, 1]
+
+
+def test_the_tables_replace_what_stood_between_their_marks(tmp_path, monkeypatch):
+    assert re.search(r"<!-- prices -->\n.*<!-- end of prices -->", profiles.DOCS.read_text(), re.DOTALL)
+    page = tmp_path / "profiles.md"
+    monkeypatch.setattr(profiles, "DOCS", page)
+    page.write_text("above\n<!-- prices -->\nold\n<!-- end of prices -->\nbelow\n")
+    profiles.put_into_docs(r"| \1 |")
+    assert page.read_text() == "above\n<!-- prices -->\n\n| \\1 |\n\n<!-- end of prices -->\nbelow\n"
+    page.write_text("no marks")
+    with pytest.raises(HostError, match="lacks its marks"):
+        profiles.put_into_docs("x")
+
+
+def test_the_page_says_the_numbers_of_the_profiles():
+    page = profiles.DOCS.read_text(encoding="utf-8")
+    for name in ("balanced", "draft"):
+        profile = PROFILES[name]
+        assert f"down to {profile.guidance_end:g}" in page
+        assert f"up to a change of {profile.reuse_threshold:g}" in page

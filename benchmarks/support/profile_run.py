@@ -47,11 +47,11 @@ def _conditions() -> Iterator[Condition]:
         ways: dict[str, Profile] = {BALANCED: balanced, DRAFT: draft}
         if scale == GUIDED:
             ways |= {
-                f"only EasyCache {balanced.reuse_threshold:g}": replace(balanced, guidance_end=0.0),
+                f"only EasyCache {balanced.reuse_threshold:g}": replace(balanced, step_share=1.0),
                 f"only EasyCache {draft.reuse_threshold:g}": replace(draft, guidance_end=0.0, step_share=1.0),
-                f"only guidance down to {balanced.guidance_end:g}": replace(balanced, reuse_threshold=0.0),
                 f"only guidance down to {draft.guidance_end:g}": Profile(guidance_end=draft.guidance_end),
-                "only half the steps": Profile(step_share=draft.step_share),
+                f"only {balanced.step_share:g} of the steps": Profile(step_share=balanced.step_share),
+                f"only {draft.step_share:g} of the steps": Profile(step_share=draft.step_share),
             }
         for name, profile in ways.items():
             label = f"{name}, guidance {scale:g}"

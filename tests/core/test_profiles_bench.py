@@ -111,5 +111,5 @@ def test_the_page_says_the_numbers_of_the_profiles():
     page = profiles.DOCS.read_text(encoding="utf-8")
     for name in ("balanced", "draft"):
         profile = PROFILES[name]
-        assert f"down to {profile.guidance_end:g}" in page
+        assert f"{profile.step_share:g} of the steps" in page
         assert f"up to a change of {profile.reuse_threshold:g}" in page

@@ -17,7 +17,7 @@ const LAST_MARK = "\u0345";
 export const strip = (text) => text.replace(ENDS, "");
 
 /** A text in which upper and lower case do not count, as Python's `str.casefold` for names in use. */
-export const folded = (text) => text.toLowerCase().replaceAll("ß", "ss");
+export const folded = (text) => text.toLowerCase().replace(/[ßſς]/g, (letter) => ({ ß: "ss", ſ: "s", ς: "σ" })[letter]);
 
 /** A text with every sign quoted that means something in an expression. */
 export const quoted = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");

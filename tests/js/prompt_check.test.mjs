@@ -31,7 +31,7 @@ test("what must be mended comes first, once, with the name that was meant", () =
 
 test("a mention that fits two names is ambiguous, and so is a plain word of two subjects", () => {
   const { findings } = check("@red fox", subjects("red_fox", "red-fox"));
-  assert.deepEqual([findings[0].state, findings[0].subjects], ["ambiguous", [0, 1]]);
+  assert.deepEqual(findings.map((one) => [one.state, one.subjects]), [["ambiguous", [0, 1]]]);
   const who = [{ name: "ann", word: "woman" }, { name: "eve", word: "woman" }];
   assert.deepEqual(states("a woman sits", who), [["twofold", "woman"], ["word", "ann"]]);
   assert.deepEqual(states("@ann sees a woman", who), [["known", "ann"], ["word", "eve"]]);

@@ -5,7 +5,7 @@ import { app } from "../../../scripts/app.js";
 import { addStyleSheet } from "./common/dom.js";
 import { allNodes, hostOf, isPromoted } from "./common/graph.js";
 import { keepFromGraph } from "./common/keys.js";
-import { drawn, remount } from "./common/remount.js";
+import { remount } from "./common/remount.js";
 import { inputOf, knownValue } from "./common/upstream.js";
 import { loadWords, speaker } from "./common/words.js";
 import { check } from "./prompt/check.js";
@@ -17,7 +17,7 @@ import { findSubjects } from "./prompt/subjects.js";
 const NODE = "MagrefBindSubjects";
 const INPUT = "prompt";
 const LINE = "magref_names";
-const LINE_HEIGHT = 30;
+const LINE_HEIGHT = 34;
 const LOOK_EVERY = 250;
 
 let words = {};
@@ -86,7 +86,12 @@ function look() {
       field.remove();
       fields.delete(box);
     }
-  for (const node of app.canvas?.graph?.nodes ?? []) if (lines.has(node) && isFed(node)) showFed(node);
+  for (const node of app.canvas?.graph?.nodes ?? []) {
+    const line = lines.get(node);
+    if (!line) continue;
+    remount(line.element, "magref-chips", node.id);
+    if (isFed(node)) showFed(node);
+  }
 }
 
 const isFed = (node) => inputOf(node, INPUT)?.link != null;
@@ -140,12 +145,5 @@ app.registerExtension({
     if (node.comfyClass === NODE) addLine(node);
   },
 
-  async afterConfigureGraph() {
-    await drawn();
-    for (const node of app.canvas?.graph?.nodes ?? []) {
-      const line = lines.get(node);
-      if (line) remount(line.element, "magref-chips", node.id);
-    }
-    look();
-  },
+  afterConfigureGraph: look,
 });

@@ -37,9 +37,10 @@ export function check(prompt, subjects) {
     const count = mentions.filter((one) => one.state === "known" && one.subjects[0] === subject).length;
     return { state: count ? "known" : words.has(subject) ? "word" : "unused", subject, count };
   });
-  const doubtful = new Set(twofold.flatMap((one) => one.subjects));
+  const wrong = [...problems(mentions, subjects), ...twofold];
+  const doubtful = new Set(wrong.flatMap((one) => one.subjects));
   const kept = findings.filter(({ subject, state }) => state !== "unused" || !doubtful.has(subject));
-  return { mentions, findings: [...problems(mentions, subjects), ...twofold, ...kept] };
+  return { mentions, findings: [...wrong, ...kept] };
 }
 
 function problems(mentions, subjects) {

@@ -48,7 +48,7 @@ export class Chips {
     const sentence = say(keyOf(finding, mention), { name, word: subject?.word, count, mention, one, other });
     const parts = [
       ...(subject ? [picture(subject, url)] : []),
-      element("span", { class: "magref-chip-name", text: `${SIGNS[state]}${name}` }),
+      element("span", { class: "magref-chip-name", text: `${SIGNS[state]}${name || "?"}` }),
       ...(count > 1 ? [element("span", { class: "magref-chip-count", text: `×${count}` })] : []),
       ...(near >= 0 ? [element("span", { class: "magref-chip-near", text: `→ ${mention}` })] : []),
     ];

@@ -230,3 +230,40 @@ def test_the_graphs_undo_brings_a_prompt_back_and_it_is_watched_again(page, box)
     box.press("Control+End")
     box.press_sequentially("@к")
     writing.wait_for_list(page, "кот")
+
+
+INTO_SUBGRAPH = """([id, isPromoted]) => {
+    const {subgraph, node: host} = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)]))
+    const node = subgraph.nodes[0]
+    if (isPromoted) {
+        const slot = node.inputs.find(input => input.name === 'prompt')
+        subgraph.addInput('prompt', String(slot.type)).connect(slot, node)
+    } else {
+        app.canvas.setGraph(subgraph)
+    }
+    const [x, y] = (isPromoted ? host : node).pos
+    app.canvas.ds.scale = 1
+    app.canvas.ds.offset = [400 - x, 300 - y]
+}"""
+
+
+@pytest.mark.parametrize("is_promoted", [False, True])
+def test_names_are_completed_within_a_subgraph_and_where_the_prompt_is_promoted(page, box, is_promoted):
+    page.evaluate(INTO_SUBGRAPH, [writing.BINDER_ID, is_promoted])
+    graph_page.settle(page)
+    try:
+        box = writing.box(page)
+        box.press_sequentially("the @gi")
+        writing.wait_for_list(page, "girl")
+        box.press("Enter")
+        box.press_sequentially("and @nobody ")
+        page.wait_for_function(f"() => ({writing.MARKS})().length === 2")
+        assert writing.marks(page) == [("known", "@girl"), ("unknown", "@nobody")]
+        (inputs,) = (
+            node["inputs"]
+            for node in graph_page.to_prompt(page).values()
+            if node["class_type"] == "MagrefBindSubjects"
+        )
+        assert inputs["prompt"] == "the @girl and @nobody "
+    finally:
+        page.evaluate("() => app.canvas.setGraph(app.rootGraph ?? app.graph)")

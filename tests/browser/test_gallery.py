@@ -88,7 +88,7 @@ def test_name_kind_and_switches_go_into_the_value(page):
 def test_a_word_for_the_prompt_is_kept_saved_and_sent(page):
     node_id = seen.add_node(page, THREE)
     first, second, _ = seen.cards(page).all()
-    word = first.get_by_placeholder("word in the prompt")
+    word = first.get_by_placeholder("prompt word")
     word.fill(" woman ")
     word.press("Enter")
     assert seen.value(page, node_id)[0] == {
@@ -97,7 +97,7 @@ def test_a_word_for_the_prompt_is_kept_saved_and_sent(page):
         "kind": "object",
         "word": "woman",
     }
-    refused = second.get_by_placeholder("word in the prompt")
+    refused = second.get_by_placeholder("prompt word")
     refused.fill("a@b")
     refused.press("Enter")
     assert "The word a@b holds an @" in second.get_by_role("alert").inner_text()

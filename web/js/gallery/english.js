@@ -9,7 +9,7 @@ export const ENGLISH = {
   "card": "{name}, {kind}, {number} of {count}",
   "name": "Name of the subject, as the prompt calls it",
   "word": "What the model reads for @name in the prompt, such as woman; left empty, it reads the name",
-  "wordPlace": "word in the prompt",
+  "wordPlace": "prompt word",
   "kind": "Kind",
   "person": "person",
   "object": "object",

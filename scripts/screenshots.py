@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +218,7 @@ def take_nodes(browser: Browser, url: str, names: Collection[str]) -> None:
             area = graph_page.look_at(page, graph_page.node_area(page, node_id).grown(NODE_MARGIN))
             if kind == BINDER:
                 offer_names(page)
+                area = replace(area, height=area.height + NODE_MARGIN)  # the list is longer than the node
             take(page, area, NODE_PICTURES / f"{kind}.png")
     page.context.close()
 

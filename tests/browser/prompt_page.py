@@ -22,9 +22,12 @@ SET = """([id, name, value]) => {
     widget.value = value
     widget.callback?.(value)
 }"""
-MARKS = "() => [...document.querySelectorAll('.magref-mirror mark')].map(m => [m.dataset.state, m.textContent])"
+MARKS = (
+    "() => [...document.querySelectorAll('.magref-mirror mark')].map(m => [m.dataset.state, m.textContent])"
+)
 CHIPS = """() => [...document.querySelectorAll('.magref-chips')].filter(one => one.offsetParent).flatMap(
-    line => [...line.children].map(chip => [chip.dataset.state, chip.innerText.replace(/\\s+/g, ' ').trim()]))"""
+    line => [...line.children].map(
+        chip => [chip.dataset.state, chip.innerText.replace(/\\s+/g, ' ').trim()]))"""
 IN_PLACE = """() => {
     const line = [...document.querySelectorAll('.magref-chips')].filter(one => one.offsetParent)
     return line.length === 1 && document.querySelectorAll('.magref-mirror').length === 1

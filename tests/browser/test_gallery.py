@@ -107,7 +107,11 @@ def test_a_word_for_the_prompt_is_kept_saved_and_sent(page):
     graph_page.show_workflow(page, graph_page.BLANK)
     graph_page.show_workflow(page, saved)
     seen.look_at_node(page, graph_page.node_ids_of(page, seen.NODE)[0])
-    assert [field.input_value() for field in seen.cards(page).locator(".magref-word").all()] == ["woman", "", ""]
+    assert [field.input_value() for field in seen.cards(page).locator(".magref-word").all()] == [
+        "woman",
+        "",
+        "",
+    ]
     assert seen.prompt_value(page)[0]["word"] == "woman"
     word = seen.cards(page).first.locator(".magref-word")
     word.fill("")

@@ -118,7 +118,8 @@ def test_the_list_closes_when_the_box_is_left_or_moved(page, box, how):
 
 
 def test_screen_readers_are_told_of_the_list_and_of_the_choice(page, box):
-    attributes = "box => ['role', 'aria-expanded', 'aria-controls', 'aria-activedescendant'].map(one => box.getAttribute(one))"
+    attributes = """box => ['role', 'aria-expanded', 'aria-controls', 'aria-activedescendant']
+        .map(name => box.getAttribute(name))"""
     assert box.evaluate(attributes) == [None] * 4
     box.press_sequentially("@")
     writing.wait_for_list(page, "girl", "red mug", "кот")
@@ -164,7 +165,7 @@ def test_a_name_that_was_probably_meant_is_written_when_its_chip_is_pressed(page
 
 def test_checks_follow_the_gallery_and_count_plain_words(page):
     writing.open_prompt(page, writing.graph(prompt="a woman and @girl, @girl"))
-    writing.wait_for_chips(page, ("known", "@girl ×2"), ("unused", "red mug"), ("unused", "кот"))
+    writing.wait_for_chips(page, ("known", "@girl \u00d72"), ("unused", "red mug"), ("unused", "кот"))
     cast = [{"file": "cat.png", "name": "ann", "word": "woman"}, {"file": "coffee.png", "name": "woman"}]
     writing.set_widget(page, writing.LOADER_ID, "references", json.dumps(cast))
     writing.wait_for_chips(page, ("unknown", "@girl"), ("twofold", "woman"), ("word", "ann"))
@@ -180,7 +181,11 @@ def test_checks_follow_the_gallery_and_count_plain_words(page):
 
 def test_names_come_through_the_nodes_between_and_a_foreign_node_says_nothing(page):
     workflow = writing.graph(prompt="@girl and @nobody")
-    chain = [("3", "MagrefAutoMaskSubject"), ("4", "MagrefDecorrelateReferences"), ("5", "MagrefBuildMaskedCanvas")]
+    chain = [
+        ("3", "MagrefAutoMaskSubject"),
+        ("4", "MagrefDecorrelateReferences"),
+        ("5", "MagrefBuildMaskedCanvas"),
+    ]
     before = writing.LOADER_ID
     for node_id, kind in chain:
         workflow[node_id] = {"class_type": kind, "inputs": {"references": [before, 0]}}

@@ -39,8 +39,8 @@ class BindSubjects(io.ComfyNode):
                     default="",
                     placeholder="@girl hands the @mug to @robot",
                     tooltip="The prompt. @name stands for a reference by its name and is replaced by its "
-                    "word, or "
-                    "else its name; plain words are found too. Weights such as (word:1.2) may be used.",
+                    "word, or else its name; typing an @ offers the names. Plain words are found too. "
+                    "Weights such as (word:1.2) may be used.",
                 ),
                 io.MultiType.Input(
                     "references",

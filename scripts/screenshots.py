@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from scripts.graph_page import Area
 from scripts.host import Host, end_cleanly_on_terminate, use_host_python
 from scripts.host_install import HostError
 from scripts.workflow_specs import WORKFLOWS
-from scripts.workflow_specs.files import DIT, LORA
+from scripts.workflow_specs.files import CAT, DIT, LORA, TABLE, WOMAN
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,6 +42,9 @@ WORKFLOW_PICTURES = ROOT / "docs" / "img"
 NODE_PREFIX = "Magref"
 
 OFFICIAL = "MAGREF/diffusion_pytorch_model.safetensors.index.json"
+
+BINDER = "MagrefBindSubjects"
+PROMPT = "@woman sits at the @tabel,\nand a"
 
 UNSHOWN: dict[str, Any] = {
     "loader": {
@@ -83,6 +87,12 @@ UNSHOWN: dict[str, Any] = {
     "convert": {
         "class_type": "MagrefConvertModel",
         "inputs": {"model": OFFICIAL, "format": "fp8", "name": "", "overwrite": False},
+    },
+    "cast": {"class_type": "MagrefLoadReferences", "inputs": {"references": json.dumps([WOMAN, CAT, TABLE])}},
+    "encoders": {"class_type": "MagrefDemoEncoders", "inputs": {}},
+    "binder": {
+        "class_type": BINDER,
+        "inputs": {"clip": ["encoders", 0], "references": ["cast", 0], "prompt": PROMPT},
     },
 }
 """A graph, in API format, with the nodes that no shipped workflow has."""
@@ -198,6 +208,18 @@ def take(page: Page, area: Area, file: Path) -> None:
     )
 
 
+def offer_names(page: Page) -> None:
+    """Begin a name in the prompt of MAGREF Bind Subjects, so that the list of names opens."""
+    box = page.locator("textarea:has(+ .magref-mirror)")
+    box.press("Control+End")
+    box.press_sequentially(" @")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.magref-face')].every(one => one.complete && one.naturalWidth)"
+    )
+    page.evaluate("() => app.canvas.deselectAll()")
+    graph_page.settle(page)
+
+
 def take_nodes(browser: Browser, url: str, names: Collection[str]) -> None:
     """One picture of each node of ours, as it stands in the first workflow that has it, the demo's last."""
     page, taken = open_page(browser, url, nodes2=False), set[str]()
@@ -214,6 +236,9 @@ def take_nodes(browser: Browser, url: str, names: Collection[str]) -> None:
             graph_page.look_at(page, graph_page.node_area(page, node_id))
             wait_for_pictures(page, [node_id])  # the node grows with its picture
             area = graph_page.look_at(page, graph_page.node_area(page, node_id).grown(NODE_MARGIN))
+            if kind == BINDER:
+                offer_names(page)
+                area = replace(area, height=area.height + NODE_MARGIN)  # the list is longer than the node
             take(page, area, NODE_PICTURES / f"{kind}.png")
     page.context.close()
 

@@ -8,6 +8,7 @@ import pytest
 
 from scripts import ROOT, graph_page
 from tests.browser import editor_page as editing
+from tests.browser import prompt_page as writing
 from tests.browser.conftest import TIMEOUT
 
 NODES = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
@@ -56,3 +57,14 @@ def test_a_sentence_of_the_page_is_in_chinese_with_its_values(chinese):
     editing.set_widget(chinese, "references", "[]", editing.LOADER_ID)
     editing.wait_for_status(chinese, WORDS["editor"]["emptyList"])
     assert editor.locator("[data-action=fit]").is_disabled()
+
+
+def test_the_prompt_says_in_chinese_who_is_named(chinese):
+    writing.open_prompt(chinese, writing.graph(prompt="@nobody"))
+    sentence = WORDS["prompt"]["unknown"].replace("{name}", "nobody")
+    chinese.locator(f".magref-chip[title='{sentence}']").wait_for()
+    box = writing.box(chinese)
+    box.press("Control+End")
+    box.press_sequentially(" @")
+    chinese.get_by_role("listbox", name=WORDS["prompt"]["names"]).wait_for()
+    assert WORDS["prompt"]["person"] in writing.names(chinese).first.inner_text()

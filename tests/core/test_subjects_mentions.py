@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from magref_core.canvas.references import Reference
 from magref_core.errors import MagrefError
 from magref_core.subjects.mentions import bind_mentions, find_words, subjects_of
+
+TABLE = json.loads((Path(__file__).parents[1] / "mentions.json").read_text(encoding="utf-8"))
+"""Prompts and what is read in them; the page is held to the same."""
+REFUSALS = {
+    "unknown": "but no reference is called so",
+    "nameless": "without a name",
+    "ambiguous": "fits the references",
+}
 
 
 def reference(name, **fields):
@@ -27,6 +38,22 @@ def sentence(prompt, *names, **words):
     with pytest.raises(MagrefError) as caught:
         bind_mentions(prompt, subjects(*names, **words))
     return str(caught.value)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if "text" in row], ids=lambda row: row["prompt"])
+def test_the_table_of_mentions_that_the_page_shares(row):
+    text, mentions = bound(row["prompt"], *row["names"], **row.get("words", {}))
+    assert text == row["text"]
+    assert [name for name, _ in mentions] == [name for name, _ in row["mentions"]]
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if "refused" in row], ids=lambda row: row["prompt"])
+def test_the_table_of_refused_mentions_that_the_page_shares(row):
+    refusal = sentence(row["prompt"], *row["names"])
+    assert REFUSALS[row["refused"]] in refusal
+    near = row.get("nearest")
+    assert ("did you mean" in refusal) == (near is not None)
+    assert near is None or f"did you mean @{near}," in refusal
 
 
 def test_a_mention_becomes_the_word_of_its_subject():

@@ -133,3 +133,19 @@ test("connected pictures that the list does not name come after it", () => {
   const rows = list.withSockets(entries, ["image_1", "image_2", "image_3"]);
   assert.deepEqual(names(rows), ["cup", "ball", "image_1", "image_3"]);
 });
+
+test("a word is taken by the server's rules, and an empty one is none", () => {
+  const entries = [entry("girl"), entry("mug", { word: "cup" })];
+  assert.deepEqual(list.reword(entries, 0, " woman ").entries[0].word, "woman");
+  const without = list.reword(entries, 1, "  ");
+  assert.equal(without.problem, null);
+  assert.ok(!list.writeEntries(without.entries).includes("word"));
+  for (const [word, key] of [["a@b", "wordSign"], ["a\nb", "wordSign"], ["x".repeat(65), "wordLong"]]) {
+    const { problem, entries: kept } = list.reword(entries, 0, word);
+    assert.equal(problem.key, key);
+    assert.equal(kept, entries);
+    assert.equal(list.problemsOf([entry("girl", { word })])[0].key, key);
+  }
+  assert.equal(list.problemsOf([entry("girl", { word: " " })])[0].key, "wordEmpty");
+  assert.equal(list.problemsOf([entry("girl", { word: "x".repeat(64) })])[0], null);
+});

@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { addStyleSheet } from "./common/dom.js";
 import { allNodes, getLink, isPromoted } from "./common/graph.js";
 import { drawn, remount } from "./common/remount.js";
 import { outputOf, Runs } from "./common/runs.js";
@@ -141,13 +142,6 @@ function onPaste(event) {
   gallery.add(files);
 }
 
-function addStyle() {
-  const link = document.createElement("link");
-  link.rel = "stylesheet";
-  link.href = new URL("../css/gallery.css", import.meta.url).href;
-  document.head.append(link);
-}
-
 app.registerExtension({
   name: "Magref.Gallery",
 
@@ -156,7 +150,7 @@ app.registerExtension({
   },
 
   async setup() {
-    addStyle();
+    addStyleSheet("gallery.css");
     // Before ComfyUI, which would make a node of each picture.
     document.addEventListener("paste", onPaste, true);
     words = await loadWords(api, app.extensionManager?.setting?.get("Comfy.Locale") ?? "en", "gallery");

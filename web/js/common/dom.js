@@ -21,3 +21,12 @@ export function element(tag, attributes = {}, ...children) {
   made.append(...children);
   return made;
 }
+
+/**
+ * Load a style sheet of the pack.
+ * @param {string} name - of a file in web/css.
+ */
+export function addStyleSheet(name) {
+  const href = new URL(`../../css/${name}`, import.meta.url).href;
+  document.head.append(element("link", { rel: "stylesheet", href }));
+}

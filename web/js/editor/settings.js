@@ -1,6 +1,6 @@
 /** The canvas node's own widgets, read and written. */
 
-import { isLinked, knownValue, widgetValue } from "./graph.js";
+import { isLinked, knownValue, widgetValue } from "../common/upstream.js";
 
 /** What undo and redo of the editor bring back. */
 const UNDONE = ["placements", "order", "layout_seed", "background"];

@@ -15,7 +15,7 @@ import { inputPath, viewPath } from "./files.js";
  * @property {boolean} isConnected - whether its socket is.
  * @property {string} sentence - what is wrong with it, or "".
  * @property {boolean} isLocked - nothing may be changed.
- * @property {Object} actions - rename, change, remove, addPhotos, removePhoto, replace; the last argument of
+ * @property {Object} actions - rename, reword, change, remove, addPhotos, removePhoto, replace; the last argument of
  *   each is the card's place.
  */
 
@@ -31,7 +31,8 @@ export function makeCard(entry, index, context) {
   const { say, count, isLocked } = context;
   const problem = element("p", { class: "magref-problem", role: "alert" });
   const name = nameField(index, context, problem);
-  const switched = switches(entry, index, context);
+  const word = wordField(index, context, problem);
+  const switched = switches(entry, index, context, word);
   const card = element(
     "li",
     {
@@ -55,13 +56,10 @@ export function makeCard(entry, index, context) {
       remove.title = say("remove", { name: now.name });
       remove.setAttribute("aria-label", remove.title);
     }
-    if (name.dataset.kept !== now.name) {
-      name.dataset.kept = now.name;
-      name.value = now.name;
-      name.title = `${now.name}: ${say("name")}`;
-      name.setAttribute("aria-invalid", "false");
-    }
-    if (name.getAttribute("aria-invalid") !== "true") problem.textContent = sentence || (problem.dataset.picture ?? "");
+    keep(name, now.name, `${now.name}: ${say("name")}`);
+    keep(word, now.word ?? "", say("word"));
+    const isHeld = [name, word].some((field) => field.getAttribute("aria-invalid") === "true");
+    if (!isHeld) problem.textContent = sentence || (problem.dataset.picture ?? "");
   };
   card.refresh(entry, context.sentence);
   if (isLocked) for (const field of card.querySelectorAll("input, select, button")) field.disabled = true;
@@ -113,19 +111,31 @@ function thumbnail(address, file, { say, isThere, onMissing }, problem) {
   return image;
 }
 
-function nameField(index, { say, actions }, problem) {
+function nameField(index, context, problem) {
+  return textField({ of: "name", title: context.say("name"), take: context.actions.rename }, index, context, problem);
+}
+
+function wordField(index, context, problem) {
+  const { say, actions } = context;
+  const made = textField({ of: "word", title: say("word"), take: actions.reword }, index, context, problem);
+  made.placeholder = say("wordPlace");
+  return made;
+}
+
+/** A field that gives its text to `take` once it is typed, and keeps the old one where that has something to say. */
+function textField({ of, title, take }, index, { say, actions }, problem) {
   const field = element("input", {
     type: "text",
-    class: "magref-name",
-    "aria-label": say("name"),
-    title: say("name"),
+    class: `magref-${of}`,
+    "aria-label": title,
+    title,
     spellcheck: "false",
     autocomplete: "off",
-    dataset: { focus: `${index}:name` },
+    dataset: { focus: `${index}:${of}` },
   });
   field.addEventListener("change", () => {
     field.setAttribute("aria-invalid", "false");
-    const sentence = field.value === field.dataset.kept ? "" : actions.rename(field.value, index);
+    const sentence = field.value === field.dataset.kept ? "" : take(field.value, index);
     field.setAttribute("aria-invalid", String(Boolean(sentence)));
     problem.textContent = sentence ? `${sentence} ${say("kept")}` : problem.textContent;
   });
@@ -140,6 +150,15 @@ function nameField(index, { say, actions }, problem) {
   return field;
 }
 
+/** Show a text that was taken. */
+function keep(field, text, title) {
+  if (field.dataset.kept === text) return;
+  field.dataset.kept = text;
+  field.value = text;
+  field.title = title;
+  field.setAttribute("aria-invalid", "false");
+}
+
 function kindField(entry, index, { say, actions }) {
   const options = KINDS.map((kind) => element("option", { value: kind, text: say(kind), selected: kind === entry.kind }));
   const field = element(
@@ -151,7 +170,7 @@ function kindField(entry, index, { say, actions }) {
   return field;
 }
 
-function switches(entry, index, context) {
+function switches(entry, index, context, word) {
   const { say, actions } = context;
   const use = element("input", {
     type: "checkbox",
@@ -162,7 +181,7 @@ function switches(entry, index, context) {
   });
   use.checked = !entry.off;
   use.addEventListener("change", () => actions.change({ off: !use.checked }, index));
-  const found = [use, wholeSwitch(entry, index, context), element("span", { class: "magref-gap" })];
+  const found = [use, wholeSwitch(entry, index, context), word];
   if (entry.image !== undefined)
     found.push(element("span", { class: "magref-note", text: say("socket", { socket: entry.image }) }));
   else found.push(button("⟳", say("replace"), `${index}:replace`, () => actions.replace(index)));

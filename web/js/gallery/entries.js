@@ -123,13 +123,26 @@ export function nameProblem(name) {
   return null;
 }
 
+/**
+ * What is wrong with a word that stands for a subject in the prompt; the server's rules.
+ * @param {string} word
+ * @returns {Problem|null}
+ */
+export function wordProblem(word) {
+  const length = [...word].length;
+  const shown = shorten(word, 20);
+  if (!word.trim()) return { key: "wordEmpty" };
+  if (length > MAX_NAME_LENGTH) return { key: "wordLong", values: { word: shown, length, most: MAX_NAME_LENGTH } };
+  return word.includes("@") || UNPRINTABLE.test(word) ? { key: "wordSign", values: { word: shown } } : null;
+}
+
 /** The names that an entry gives its pictures: its own, "<name> 2", "<name> 3" and so on. */
 export function namesOf(entry) {
   return [entry.name, ...entry.photos.map((_, index) => `${entry.name} ${index + 2}`)];
 }
 
 /**
- * What is wrong with each entry: its names by themselves, or beside those before it.
+ * What is wrong with each entry: its word, its names by themselves, or beside those before it.
  * @param {Entry[]} entries
  * @returns {(Problem|null)[]} one for each entry; what is switched off has none.
  */
@@ -137,7 +150,7 @@ export function problemsOf(entries) {
   const taken = new Map();
   return entries.map((entry) => {
     if (entry.off) return null;
-    let found = null;
+    let found = entry.word === undefined ? null : wordProblem(entry.word);
     for (const name of namesOf(entry)) {
       const other = taken.get(folded(name));
       found ??= nameProblem(name);
@@ -225,6 +238,17 @@ export function rename(entries, index, name) {
   const others = entries.filter((_, at) => at !== index && !entries[at].off);
   const problem = nameProblem(name) ?? problemsOf([...others, { ...renamed[index], off: false }]).at(-1);
   return problem ? { entries, problem } : { entries: renamed, problem: null };
+}
+
+/**
+ * Give a subject another word for the prompt.
+ * @param {string} word - an empty one is none: the name stands there then.
+ * @returns {{entries: Entry[], problem: Problem|null}} the entries as they were where there is a problem.
+ */
+export function reword(entries, index, word) {
+  const said = word.trim() || undefined;
+  const problem = said === undefined ? null : wordProblem(said);
+  return { entries: problem ? entries : change(entries, index, { word: said }), problem };
 }
 
 /**

@@ -217,7 +217,7 @@ export class Gallery {
       const sentence = problem ? say(problem.key, problem.values) : "";
       const shown = this.shown.get(sources.get(entry.image));
       const context = { say, url, isThere, onMissing, count: rows.length, shown, isConnected, isLocked };
-      const look = JSON.stringify([{ ...entry, name: "" }, context]);
+      const look = JSON.stringify([{ ...entry, name: "", word: "" }, context]);
       const old = this.list.children[index];
       if (old?.look === look) {
         old.refresh(entry, sentence);
@@ -247,6 +247,12 @@ export class Gallery {
     return {
       rename: (name, index) => {
         const { entries, problem } = list.rename(this.upTo(index), index, name);
+        if (problem) return this.say(problem.key, problem.values);
+        this.commit(entries);
+        return "";
+      },
+      reword: (word, index) => {
+        const { entries, problem } = list.reword(this.upTo(index), index, word);
         if (problem) return this.say(problem.key, problem.values);
         this.commit(entries);
         return "";

@@ -12,8 +12,8 @@ import torch
 def chosen_attention(device: torch.device) -> Any:
     """The host's choice; on a CPU, where the host has made none, PyTorch's fused attention.
 
-    There the host falls back to the sub-quadratic one, which takes twice the time and more memory for the same
-    numbers up to rounding. Whoever starts the host with --use-quad-cross-attention gets it.
+    There the host falls back to the sub-quadratic one, which takes twice the time for the same numbers up to
+    rounding. Whoever starts the host with --use-quad-cross-attention gets it.
     """
     module = comfy.ldm.modules.attention
     chosen = module.optimized_attention  # looked up at each call: the host and other packs rebind it

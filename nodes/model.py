@@ -28,7 +28,6 @@ from ..magref_core.dit.config import DiTConfig
 from ..magref_core.dit.gguf_file import is_gguf
 from ..magref_core.dit.model import MagrefDiT, fit_prompt
 from ..magref_core.dit.naming import upstream_names
-from ..magref_core.dit.rope import rotate
 from ..magref_core.dit.summary import contents_of
 from ..magref_core.errors import MagrefError
 from . import gguf, model_summary
@@ -50,8 +49,6 @@ def host_attention(
 
 
 def host_rotate(x: Tensor, freqs: Tensor) -> Tensor:
-    if x.device.type == "cpu" and not torch.compiler.is_compiling():  # compilers know no complex numbers
-        return rotate(x, freqs)
     return comfy.ldm.flux.math.apply_rope1(x, freqs)
 
 

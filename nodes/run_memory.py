@@ -14,6 +14,9 @@ import comfy.model_management
 import comfy.patcher_extension
 import torch
 
+from ..magref_core.dit.attention import CrossAttention
+from ..magref_core.dit.blocks import Block
+from ..magref_core.dit.model import MagrefDiT
 from ..magref_core.dit.prepared import Prepared, RunMemory, plain
 
 MEMORY = "magref_run_memory"
@@ -74,8 +77,16 @@ def _may_use(model: Any) -> bool:
     if patcher.hook_patches or patcher.current_hooks is not None:  # LoRAs of one prompt, or with a schedule
         return False
     dit: Any = plain(model.diffusion_model)
-    parts = [part for block in map(plain, dit.blocks) for part in (block, plain(block.cross_attn))]
-    return not any("forward" in vars(part) for part in parts) and not {"forward", "forward_orig"} & set(vars(dit))
+    if not isinstance(dit, MagrefDiT) or "forward_orig" in vars(dit):
+        return False
+    blocks = list(dit.blocks)
+    return all(_is_own(block, Block) for block in blocks) and all(
+        _is_own(plain(block).cross_attn, CrossAttention) for block in blocks
+    )
+
+
+def _is_own(module: Any, kind: type) -> bool:
+    return isinstance(plain(module), kind) and "forward" not in vars(plain(module))
 
 
 def _room(model: Any, options: dict[str, Any], device: torch.device) -> float:

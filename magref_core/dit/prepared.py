@@ -1,8 +1,8 @@
 """What of a forward hangs on prompt and canvas alone: computed once, used by every step of a run.
 
-The prompt's and the picture's tokens, and in each block their keys and values, are the same at every noise
-level. `Prepared` is what a model makes of them and `RunMemory` keeps it as long as a run lasts. They come from
-the same layers, inputs and shapes as without it, so the answers are the same to the bit.
+The tokens of prompt and picture, and in each block their keys and values, are the same at every noise level.
+`Prepared` is what a model makes of them and `RunMemory` keeps it as long as a run lasts. They come from the
+same layers, inputs and shapes as without it, so the answers are the same to the bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .model import MagrefDiT
 
 MAX_ENTRIES = 4
-"""Batches of prompts that a run has at once: prompt and negative prompt apart, with and without references."""
+"""Batches of prompts that a run has at once: both prompts apart, with references and without."""
 
 
 class KeysValues(NamedTuple):
@@ -109,8 +109,14 @@ class RunMemory:
         """
         weights, with_keys = tuple(_marks(dit)), room > 0
         for index, entry in enumerate(self._entries):
-            if entry.weights == weights and entry.with_keys == with_keys and _is_of(entry.prepared, text, image):
-                self._entries.append(self._entries.pop(index))  # the one that is dropped is the longest unused
+            if (
+                entry.weights == weights
+                and entry.with_keys == with_keys
+                and _is_of(entry.prepared, text, image)
+            ):
+                self._entries.append(
+                    self._entries.pop(index)
+                )  # the one that is dropped is the longest unused
                 return entry.prepared
         # What other weights have computed is of no use any more.
         self._entries = [entry for entry in self._entries if entry.weights == weights][1 - MAX_ENTRIES :]
@@ -141,7 +147,7 @@ def _equal(one: Tensor | None, other: Tensor) -> bool:
 
 
 def _marks(dit: MagrefDiT) -> Iterator[Hashable]:
-    """Changes if weights that `prepare` uses are replaced, moved or, where PyTorch counts that, written to."""
+    """Changes if weights that `prepare` uses are replaced, moved or, where PyTorch counts it, written to."""
     for module in (dit.text_embedding, dit.img_emb, *(plain(block).cross_attn for block in dit.blocks)):
         for weight in module.parameters():
-            yield id(weight), weight.device, 0 if weight.is_inference() else weight._version  # noqa: SLF001
+            yield id(weight), weight.device, 0 if weight.is_inference() else weight._version

@@ -203,7 +203,7 @@ class MagrefDiT(nn.Module):
         num_image_tokens: int | None,
         extras: dict[str, Any],
     ) -> Tensor:
-        """Run one block, or what the host has put in its place; extras are those that not every block knows."""
+        """Run one block, or what the host has put in its place; not every block knows the extras."""
         context = args["txt"]
 
         def original(args: Options) -> Options:

@@ -1,6 +1,6 @@
 """Time of a whole run with guidance: our DiT against ComfyUI's own Wan model, and what each saving is worth.
 
-python scripts/bench.py run_speed [--device cpu|cuda] [--steps 20] [--rounds 3] [--row-steps 2] [--vae-dim 96]
+python scripts/bench.py run_speed [--device cpu|cuda] [--steps 20] [--rounds 3] [--row-steps 2]
 
 Both models get the same random weights and inputs, live in one process and take turns, in changing order;
 what is done once per run is in the time. On a CPU the shape is dim 1024, 8 layers, 2000 tokens, float32; on
@@ -21,6 +21,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,8 @@ def measure(device: str, host: Path, arguments: argparse.Namespace) -> dict[str,
     from benchmarks.support import dit_models, machine
 
     shape = dit_models.shape_for(device)
+    if arguments.layers:
+        shape = replace(shape, config=replace(shape.config, num_layers=arguments.layers))
     dit_models.enter_host(host, device)
     rate = matmul_flops_per_second(shape, device)
     with tempfile.TemporaryDirectory() as folder:
@@ -255,7 +258,7 @@ def report(result: dict[str, Any]) -> str:
         f"- Machine: {', '.join(f'{key} {value}' for key, value in result['machine'].items())}.",
         "",
         f"Again: `{again} --rounds {result['rounds']} --row-steps {result['row_steps']} "
-        f"--vae-dim {result['vae_dim']}`",
+        f"--layers {shape['num_layers']} --vae-dim {result['vae_dim']}`",
     ]
     return "\n".join(lines) + "\n"
 
@@ -269,6 +272,7 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=20, help="of the whole runs")
     parser.add_argument("--rounds", type=int, default=3, help="timed runs of each")
     parser.add_argument("--row-steps", type=int, default=2, help="of the runs with a saving switched off")
+    parser.add_argument("--layers", type=int, default=0, help="of the models; fewer are quicker, 0 for all")
     parser.add_argument("--vae-dim", type=int, default=96, help="width of the VAE; smaller is quicker")
     parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
     arguments = parser.parse_args(words)

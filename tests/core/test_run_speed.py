@@ -81,7 +81,7 @@ def test_the_report_says_what_was_not_measured_and_how_to_do_it_again():
     text = report(result())
     assert "- On cuda: not measured here." in text
     assert "- Floor of a step: 4.000 s, 1.000 TFLOP at 0.250 TFLOP/s." in text
-    assert "run_speed --device cpu --steps 20 --rounds 3 --row-steps 2 --vae-dim 96`" in text
+    assert "run_speed --device cpu --steps 20 --rounds 3 --row-steps 2 --layers 8 --vae-dim 96`" in text
     assert "On cpu" not in text
 
 

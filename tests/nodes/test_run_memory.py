@@ -105,9 +105,9 @@ def test_a_lora_is_in_what_was_prepared(seen, tmp_path, monkeypatch):
 def test_a_lora_of_one_prompt_switches_it_off(seen, tmp_path, monkeypatch):
     lora_files.show_folder(tmp_path, monkeypatch)
     save_file(lora_files.lora("native"), tmp_path / "lora.safetensors")
-    hooks = CreateHookLoraModelOnly().create_hook("lora.safetensors", 0.8)[0]
+    (hooks,) = CreateHookLoraModelOnly().create_hook_model_only("lora.safetensors", 0.8)
     positive, negative = runs.prompts()
-    positive = SetModelHooksOnCond().attach_hook(positive, hooks)[0]
+    (positive,) = SetModelHooksOnCond().attach_hook(positive, hooks)
     assert assert_same(runs.our_model(), seen, pair=(positive, negative)) == []
 
 

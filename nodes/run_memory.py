@@ -7,7 +7,7 @@ run or something else may stand between prompt and blocks, it is left alone, see
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import comfy.model_base
 import comfy.model_management
@@ -94,4 +94,4 @@ def _room(model: Any, options: dict[str, Any], device: torch.device) -> float:
     # Another's attention might write to them; where weights are streamed, memory is worth more than they.
     if "optimized_attention_override" in options or model.model_lowvram:
         return 0
-    return comfy.model_management.get_free_memory(device) / SHARE
+    return cast(float, comfy.model_management.get_free_memory(device)) / SHARE  # a pair only if asked for

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from .attention import CrossAttention
     from .model import MagrefDiT
 
 MAX_ENTRIES = 4
@@ -68,12 +69,12 @@ def prepare(dit: MagrefDiT, text: Tensor, image: Tensor | None, *, room: float =
     context, num_image_tokens = dit.embed_context(text, image)
     keys_values: tuple[KeysValues, ...] = ()
     if 2 * len(dit.blocks) * context.nbytes <= room:
-        attentions = [plain(plain(block).cross_attn) for block in dit.blocks]
+        attentions = cast("list[CrossAttention]", [plain(plain(block).cross_attn) for block in dit.blocks])
         keys_values = tuple(attention.keys_values(context, num_image_tokens) for attention in attentions)
     return Prepared(text, image, context, num_image_tokens, keys_values)
 
 
-def plain(module: nn.Module) -> nn.Module:
+def plain(module: nn.Module) -> Any:
     """The module that torch.compile has wrapped, or the module itself."""
     return getattr(module, "_orig_mod", module)
 
@@ -148,6 +149,8 @@ def _equal(one: Tensor | None, other: Tensor) -> bool:
 
 def _marks(dit: MagrefDiT) -> Iterator[Hashable]:
     """Changes if weights that `prepare` uses are replaced, moved or, where PyTorch counts it, written to."""
-    for module in (dit.text_embedding, dit.img_emb, *(plain(block).cross_attn for block in dit.blocks)):
+    attentions = [plain(block).cross_attn for block in dit.blocks]
+    modules: list[nn.Module] = [dit.text_embedding, dit.img_emb, *cast("list[nn.Module]", attentions)]
+    for module in modules:
         for weight in module.parameters():
             yield id(weight), weight.device, 0 if weight.is_inference() else weight._version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import comfy.cli_args
 import comfy.ldm.modules.attention as host_attention
+import comfy.ldm.wan.model
 import comfy.model_management
 import comfy.patcher_extension
 import pytest
@@ -209,6 +210,13 @@ def test_a_gradient_or_training_switches_it_off(monkeypatch):
         assert not run_memory._may_use(patcher.model)
     monkeypatch.setattr(comfy.model_management, "in_training", True)
     assert not run_memory._may_use(patcher.model)
+
+
+def test_native_wan_with_the_hosts_fallback_differs_by_rounding(monkeypatch):
+    ours = runs.sample(runs.our_model(), cfg=1.0, steps=1)
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", host_attention.attention_sub_quad)
+    native = runs.sample(runs.native_model(), cfg=1.0, steps=1)
+    assert 0 < runs.largest_difference(ours, native) <= 1e-4
 
 
 def test_the_attention_is_the_hosts_choice_but_for_its_fallback_on_a_cpu(monkeypatch):

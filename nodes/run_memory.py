@@ -24,7 +24,7 @@ MEMORY = "magref_run_memory"
 
 SHARE = 16
 """Keys and values take at most this part of the free memory: 1.2 GiB for both prompts of the 14B model in
-bfloat16, which would otherwise be 0.5 % of a step at 832 x 480 with 81 frames."""
+bfloat16, which would otherwise be 0.2 % of a step at 832 x 480 with 81 frames."""
 
 
 def keep_for_a_run(patcher: Any) -> None:

@@ -53,7 +53,7 @@ def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
 
     shape = dit_models.shape_for(device)
     dit_models.enter_host(host, device)
-    rate = _matmul_flops_per_second(shape, device)
+    rate = matmul_flops_per_second(shape, device)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random.safetensors"
         save_file(dit_models.random_weights(shape, device), file)
@@ -118,7 +118,7 @@ def _take_turns(forwards: dict[str, Callable[[], Any]], device: str, rounds: int
     }
 
 
-def _matmul_flops_per_second(shape: Shape, device: str) -> float:
+def matmul_flops_per_second(shape: Shape, device: str) -> float:
     """The best rate of the feed-forward's bare matrix product."""
     import torch
 
@@ -216,7 +216,7 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _enter_host_python() -> Path:
+def enter_host_python() -> Path:
     """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
     chosen = os.environ.get("COMFYUI_PATH")
     if chosen and importlib.util.find_spec("comfy_aimdo"):
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
     parser.add_argument("--activations-of", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    host = _enter_host_python()
+    host = enter_host_python()
     if arguments.activations_of:
         model, file = arguments.activations_of
         print_activations_of(model, Path(file), host)

@@ -11,7 +11,6 @@ from typing import Any
 import comfy.latent_formats
 import comfy.ldm.common_dit
 import comfy.ldm.flux.math
-import comfy.ldm.modules.attention
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -32,7 +31,9 @@ from ..magref_core.dit.naming import upstream_names
 from ..magref_core.dit.summary import contents_of
 from ..magref_core.errors import MagrefError
 from . import gguf, model_summary
+from .attention import chosen_attention
 from .quantisation import check_quantisation, correct_formats
+from .run_memory import PromptRemembering, keep_for_a_run
 from .subject_model import SubjectControlled
 
 logger = logging.getLogger(__name__)
@@ -43,8 +44,7 @@ OFFICIAL_SHIFT = 3.0
 def host_attention(
     q: Tensor, k: Tensor, v: Tensor, *, heads: int, transformer_options: dict[str, Any]
 ) -> Tensor:
-    # Looked up at each call: the host and other packs rebind it.
-    attention = comfy.ldm.modules.attention.optimized_attention
+    attention = chosen_attention(q.device)
     return attention(q, k, v, heads=heads, transformer_options=transformer_options)
 
 
@@ -146,7 +146,7 @@ class MagrefConfig(comfy.supported_models.WAN21_I2V):
 MagrefConfig.__name__ = "WAN21_I2V_MAGREF"
 
 
-class MagrefBaseModel(SubjectControlled):
+class MagrefBaseModel(SubjectControlled, PromptRemembering):
     """The host's Wan I2V model around our DiT."""
 
     def __init__(self, model_config, model_type=comfy.model_base.ModelType.FLOW, device=None):
@@ -197,6 +197,7 @@ def load_magref_dit(file: str, model_options: dict[str, Any] | None = None, disa
         gguf.patch_at_use(patcher)
     # The host loads the model again through this when it needs another copy of it.
     patcher.cached_patcher_init = (load_magref_dit, (file, model_options))
+    keep_for_a_run(patcher)
     patcher.set_attachments(model_summary.ATTACHMENT, contents)
     found = model_summary.numbers(patcher)
     logger.info("MAGREF DiT from %s: %s", checkpoint.label, model_summary.sentence(found))

@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any
 
 import comfy.conds
-import comfy.ldm.modules.attention
 import comfy.model_base
+import torch
 from torch import Tensor
 
 from ..magref_core.dit.subjects import SubjectPlan
 from ..magref_core.errors import MagrefError
 from ..magref_core.subjects.controls import SubjectControls, join_plans
+from .attention import chosen_attention
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ def _check_forwards(dit: Any, plan: SubjectPlan) -> None:
 
 def _tell_of_attention(transformer_options: dict[str, Any], device: str) -> None:
     """Say once if a boost goes another way than the rest of the model."""
-    chosen = comfy.ldm.modules.attention.optimized_attention
+    chosen = chosen_attention(torch.device(device))
     name = getattr(chosen, "__name__", str(chosen))
     if "optimized_attention_override" in transformer_options:
         name = "the attention that another node has chosen"

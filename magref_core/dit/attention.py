@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .config import DiTConfig
 from .lse import AttentionLse, attend_with_lse, boosted_attention
+from .prepared import KeysValues
 from .rope import rotate
 from .subjects import SubjectPlan
 
@@ -174,6 +175,7 @@ class CrossAttention(nn.Module):
         context_img_len: int | None = None,
         transformer_options: Options | None = None,
         subjects: SubjectPlan | None = None,
+        keys_values: KeysValues | None = None,
     ) -> Tensor:
         """Let each token look at text and picture.
 
@@ -183,23 +185,35 @@ class CrossAttention(nn.Module):
             context_img_len: number of image tokens; with none or 0 the image branch is left out.
             transformer_options: handed to the attention.
             subjects: whose words are added to their regions.
+            keys_values: those of `context`, if they are known already.
 
         Returns:
             (B, L, D).
         """
         transformer_options = {} if transformer_options is None else transformer_options
-        num_image_tokens = context_img_len or 0
-        image, text = context[:, :num_image_tokens], context[:, num_image_tokens:]
+        known = self.keys_values(context, context_img_len) if keys_values is None else keys_values
+        heads = self.num_heads
         q = self.norm_q(self.q(x))
         seen = None
-        if num_image_tokens:
-            k, v = self.norm_k_img(self.k_img(image)), self.v_img(image)
-            seen = self.attention(q, k, v, heads=self.num_heads, transformer_options=transformer_options)
-        k, v = self.norm_k(self.k(text)), self.v(text)
-        out = self.attention(q, k, v, heads=self.num_heads, transformer_options=transformer_options)
+        if known.image is not None:
+            seen = self.attention(q, *known.image, heads=heads, transformer_options=transformer_options)
+        k, v = known.text
+        out = self.attention(q, k, v, heads=heads, transformer_options=transformer_options)
         del q, k
         out = out if seen is None else out + seen
         if subjects is None:
             return self.o(out)
         out = self.o(subjects.add_words(out, v, "value_out"))
         return subjects.add_words(out, v, "value")
+
+    def keys_values(self, context: Tensor, context_img_len: int | None) -> KeysValues:
+        """Keys and values of text and picture, which are the same whatever looks at them.
+
+        Args:
+            context: as in `forward`.
+            context_img_len: likewise.
+        """
+        num_image_tokens = context_img_len or 0
+        image, text = context[:, :num_image_tokens], context[:, num_image_tokens:]
+        of_image = (self.norm_k_img(self.k_img(image)), self.v_img(image)) if num_image_tokens else None
+        return KeysValues((self.norm_k(self.k(text)), self.v(text)), of_image)

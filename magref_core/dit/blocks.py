@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .attention import Backend, CrossAttention, Options, SelfAttention, patches
 from .config import DiTConfig
+from .prepared import KeysValues
 from .subjects import SubjectPlan
 
 
@@ -44,6 +45,7 @@ class Block(nn.Module):
         context_img_len: int | None = 257,
         transformer_options: Options | None = None,
         subjects: SubjectPlan | None = None,
+        keys_values: KeysValues | None = None,
     ) -> Tensor:
         """Run the block.
 
@@ -55,6 +57,7 @@ class Block(nn.Module):
             context_img_len: number of image tokens, None for none.
             transformer_options: `attn2_patch` may change x after the cross-attention.
             subjects: the controls of subjects in this block.
+            keys_values: of the cross-attention, if they are known already.
 
         Returns:
             (B, L, D) float32.
@@ -63,6 +66,7 @@ class Block(nn.Module):
         dtype, eps = context.dtype, self.norm1.eps
         # Not named where there are none: other packs put forwards of their own in the place of these.
         controls: dict[str, SubjectPlan] = {} if subjects is None else {"subjects": subjects}
+        known: dict[str, KeysValues] = {} if keys_values is None else {"keys_values": keys_values}
         parts = (_float32(self.modulation, e) + (e if e.ndim == 4 else e[:, None])).unbind(
             2
         )  # 6 of (B, T, D)
@@ -81,6 +85,7 @@ class Block(nn.Module):
             context_img_len=context_img_len,
             transformer_options=transformer_options,
             **controls,
+            **known,
         )
         for patch in patches(transformer_options, "attn2_patch"):
             x = patch({"x": x, "transformer_options": transformer_options})

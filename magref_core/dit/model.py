@@ -18,6 +18,7 @@ from ..errors import ShapeError
 from .attention import Backend, Options, patches
 from .blocks import Block, Head, ImageProjection
 from .config import DiTConfig
+from .prepared import Prepared
 from .rope import THETA, RopeEmbedder, axis_dims, float64_device, grid_positions
 from .subjects import SubjectPlan
 
@@ -94,6 +95,7 @@ class MagrefDiT(nn.Module):
         *,
         transformer_options: Options | None = None,
         subjects: SubjectPlan | None = None,
+        prepared: Prepared | None = None,
     ) -> Tensor:
         """Predict the velocity.
 
@@ -107,6 +109,7 @@ class MagrefDiT(nn.Module):
             clip_fea: (B, N, 1280) of the canvas from `clip_pixels`; None leaves the image branch out.
             transformer_options: patches of a host.
             subjects: the controls of subjects; None for the plain model.
+            prepared: what is known already of this very `context` and `clip_fea`; of others it is ignored.
 
         Returns:
             (B, 16, T, H, W) float32, noise minus video.
@@ -124,6 +127,7 @@ class MagrefDiT(nn.Module):
             freqs=freqs,
             transformer_options=transformer_options,
             subjects=subjects,
+            prepared=prepared,
         )
 
     def whole_patches(self, x: Tensor) -> Tensor:
@@ -140,6 +144,7 @@ class MagrefDiT(nn.Module):
         freqs: Tensor | None = None,
         transformer_options: Options | None = None,
         subjects: SubjectPlan | None = None,
+        prepared: Prepared | None = None,
         **_ignored: Any,
     ) -> Tensor:
         """As `forward`, for x in whole patches and with the turns of its tokens handed in.
@@ -154,7 +159,14 @@ class MagrefDiT(nn.Module):
         tokens = self.patch_embedding(x.float())  # (B, D, T, H, W) in patches
         grid = tokens.shape[2:]
         e, e0 = self.embed_time(t)
-        context, num_image_tokens = self.embed_context(context.to(x.dtype), clip_fea)
+        text = context.to(x.dtype)
+        if prepared is not None and (prepared.text is not text or prepared.image is not clip_fea):
+            prepared = None
+        context, num_image_tokens = (
+            self.embed_context(text, clip_fea)
+            if prepared is None
+            else (prepared.context, prepared.num_image_tokens)
+        )
         transformer_options |= {"grid_sizes": grid, "total_blocks": len(self.blocks), "block_type": "double"}
         tokens = tokens.flatten(2).transpose(1, 2)  # (B, L, D)
         for index, block in self.each_block(x.device, transformer_options):
@@ -166,8 +178,12 @@ class MagrefDiT(nn.Module):
                 "pe": freqs,
                 "transformer_options": transformer_options,
             }
-            controls = None if subjects is None else subjects.at(index)
-            tokens = self._run(index, block, args, num_image_tokens, controls)
+            extras: dict[str, Any] = {}
+            if subjects is not None and (controls := subjects.at(index)) is not None:
+                extras["subjects"] = controls
+            if prepared is not None and prepared.keys_values:
+                extras["keys_values"] = prepared.keys_values[index]
+            tokens = self._run(index, block, args, num_image_tokens, extras)
             for patch in patches(transformer_options, "double_block"):
                 seen = {"img": tokens, "x": x, "vec": e, "block_index": index, "img_offset": 0}
                 tokens = patch(seen | {"transformer_options": transformer_options})["img"]
@@ -185,18 +201,23 @@ class MagrefDiT(nn.Module):
         block: nn.Module,
         args: Options,
         num_image_tokens: int | None,
-        subjects: SubjectPlan | None,
+        extras: dict[str, Any],
     ) -> Tensor:
-        """Run one block, or what the host has put in its place."""
+        """Run one block, or what the host has put in its place; not every block knows the extras."""
+        context = args["txt"]
 
         def original(args: Options) -> Options:
+            # The keys and values that are known are not those of another text.
+            own = args["txt"] is context
+            known = extras if own else {name: extras[name] for name in extras if name != "keys_values"}
             inputs: dict[str, Any] = {
                 "e": args["vec"],
                 "freqs": args["pe"],
                 "context": args["txt"],
                 "context_img_len": num_image_tokens,
                 "transformer_options": args["transformer_options"],
-            } | ({} if subjects is None else {"subjects": subjects})
+                **known,
+            }
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 recompute = cast("Any", checkpoint.checkpoint)  # pyright: ignore[reportUnknownMemberType]
                 return {"img": recompute(block, args["img"], use_reentrant=False, **inputs)}

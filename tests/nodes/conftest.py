@@ -12,7 +12,9 @@ if not pack.is_host_at_hand():
 
 pack.load_pack()
 
-import folder_paths  # noqa: E402, of the host, importable from here on
+import comfy.ldm.wan.model  # noqa: E402, of the host, importable from here on
+import folder_paths  # noqa: E402
+from magref_pack.nodes.attention import chosen_attention  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +25,12 @@ def folders(tmp_path_factory):
         (base / kind).mkdir()
         getattr(folder_paths, f"set_{kind}_directory")(str(base / kind))
     return base
+
+
+@pytest.fixture(autouse=True)
+def one_attention(monkeypatch):
+    """Native Wan gets the attention of our DiT: another differs by rounding, which random weights amplify."""
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", chosen_attention(torch.device("cpu")))
 
 
 @pytest.fixture(autouse=True)

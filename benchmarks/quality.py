@@ -94,13 +94,21 @@ def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
     return result | {"pictures": pictures}
 
 
-def run_workers(arguments: argparse.Namespace, folder: Path, host: Path) -> None:
+def run_workers(
+    arguments: argparse.Namespace, folder: Path, host: Path, *, script: Path = Path(__file__)
+) -> None:
     """Start one process per share of the scenes, and wait for all.
+
+    Args:
+        arguments: of the command line.
+        folder: for what they leave.
+        host: ComfyUI's folder.
+        script: what they run, with the same command line and `--worker`.
 
     Raises:
         SystemExit: one of them failed; the others are stopped.
     """
-    command = [sys.executable, str(Path(__file__).resolve()), *sys.argv[1:], "--device", arguments.device]
+    command = [sys.executable, str(script.resolve()), *sys.argv[1:], "--device", arguments.device]
     environment = os.environ | {"COMFYUI_PATH": str(host)}
     environment |= {} if arguments.device == "cuda" else ONE_THREAD
     workers = [
@@ -222,9 +230,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--scenes", type=int, help="of one to three subjects; others come on top; default 200"
     )
-    parser.add_argument("--steps", type=_positive, help="default 20")
+    parser.add_argument("--steps", type=positive, help="default 20")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SCENES} scenes, {QUICK_STEPS} steps")
-    parser.add_argument("--seed", type=_natural, default=0, help="other scenes")
+    parser.add_argument("--seed", type=natural, default=0, help="other scenes")
     parser.add_argument("--guidance-scale", type=float, default=1.0, help="above 1 the prompt drives more")
     parser.add_argument("--shift", type=float, default=3.0)
     parser.add_argument("--solver", choices=("unipc", "dpm++", "euler"), default="unipc")
@@ -232,8 +240,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--preset", help="world of the training; default: told by the width of the DiT")
     parser.add_argument("--no-ablations", dest="ablations", action="store_false")
     parser.add_argument("--floor", type=float, help="fail below this identity of the main sets together")
-    parser.add_argument("--processes", type=_positive, help="default: 2 on a CPU with 2 cores or more")
-    parser.add_argument("--batch", type=_positive, default=8, help="clips sampled at once")
+    parser.add_argument("--processes", type=positive, help="default: 2 on a CPU with 2 cores or more")
+    parser.add_argument("--batch", type=positive, default=8, help="clips sampled at once")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
@@ -243,19 +251,19 @@ def read_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     """A whole number from 1 on."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{number} is too small: give 1 or more")
     return number
 
 
-def _natural(text: str) -> int:
+def natural(text: str) -> int:
     """A whole number from 0 on."""
-    return _positive(str(int(text) + 1)) - 1
+    return positive(str(int(text) + 1)) - 1
 
 
-def _enter_host_python() -> Path:
+def enter_host_python() -> Path:
     """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
     chosen = os.environ.get("COMFYUI_PATH")
     if chosen and importlib.util.find_spec("comfy_aimdo"):
@@ -276,7 +284,7 @@ def check_measure(film: float | None) -> None:
 def main() -> None:
     """Measure, print, and write."""
     arguments = read_arguments()
-    host = _enter_host_python()
+    host = enter_host_python()
     import torch
 
     from magref_core.errors import MagrefError

@@ -174,15 +174,28 @@ def sample_batch(
 
     The node draws the noise of a whole batch from one seed, so that a clip would depend on its place there.
     """
-    sampling = importlib.import_module(f"{PACK}.nodes.sampling")
     samplers = importlib.import_module("comfy.samplers")
-    latent = torch.zeros(torch.cat([guidance["concat_latent_image"] for guidance in guidances]).shape)
-    noise = torch.cat([sampling.draw_noise("cpu", latent[:1], seed, None) for seed in seeds])
-    (shifted,) = sampling.ModelSamplingSD3().patch(models.model, options.shift)
     negative = [encode_prompt(models, "")] * len(prompts)
-    guider = samplers.CFGGuider(shifted)
+    guider = samplers.CFGGuider(with_shift(models, options))
     guider.set_conds(stack(prompts, guidances), stack(negative, guidances))
     guider.set_cfg(options.guidance_scale)
+    shape = torch.cat([guidance["concat_latent_image"] for guidance in guidances]).shape
+    return sample_guided(guider, shape, seeds, options)
+
+
+def with_shift(models: Models, options: SamplingOptions) -> Any:
+    """The MODEL with the schedule of the options."""
+    sampling = importlib.import_module(f"{PACK}.nodes.sampling")
+    return sampling.ModelSamplingSD3().patch(models.model, options.shift)[0]
+
+
+def sample_guided(
+    guider: Any, shape: Sequence[int], seeds: Sequence[int], options: SamplingOptions
+) -> Tensor:
+    """Latents of a GUIDER over `with_shift`, (B, 16, T, h, w) as the shape says, with one noise per clip."""
+    sampling = importlib.import_module(f"{PACK}.nodes.sampling")
+    latent = torch.zeros(tuple(shape))
+    noise = torch.cat([sampling.draw_noise("cpu", latent[:1], seed, None) for seed in seeds])
     sigmas = sampling.host_sigmas(options.solver, options.steps, options.shift)
     sampler = sampling.host_sampler(options.solver, True)
     return guider.sample(noise, latent, sampler, sigmas, disable_pbar=True, seed=seeds[0])

@@ -100,7 +100,7 @@ def run_cases(
     shown: dict[str, Bytes] = {}
     num_ablated = sum(cases[index].set_name in MAIN_SETS for index in share) if options.ablations else 0
     clock = Clock(label=options.label, total=2 * len(share) + len(ABLATIONS) * num_ablated)
-    for batch in _in_batches(share, options.batch_size):
+    for batch in in_batches(share, options.batch_size):
         clips = host.round_trip(
             models, [staged[index].canvas for index in batch], [_true(staged[i]) for i in batch]
         )
@@ -110,7 +110,7 @@ def run_cases(
             records[index]["scores"][FILM] = score_clip(staged[index], _true(staged[index]), seed=seed)
         clock.add(len(batch))
     prompts = {index: host.encode_prompt(models, staged[index].prompt) for index in share}
-    for jobs in _in_batches(_draw_jobs(models, cases, staged, share, options), options.batch_size):
+    for jobs in in_batches(_draw_jobs(models, cases, staged, share, options), options.batch_size):
         latents = host.sample_batch(
             models,
             [prompts[job.index] for job in jobs],
@@ -159,7 +159,8 @@ def _draw_jobs(
             yield Job(index=index, condition=condition, guidance=guidances[condition])
 
 
-def _in_batches(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
+def in_batches(things: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
+    """Things in lists of a size; the last may be shorter."""
     waiting = iter(things)
     while batch := list(itertools.islice(waiting, size)):
         yield batch

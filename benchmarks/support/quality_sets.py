@@ -16,7 +16,7 @@ from scripts.training.staging import StagingOptions, cast_references
 
 FIRST_SEED = 1_000_000
 """Training draws from smaller seeds only."""
-_SEEDS_PER_SET = 100_000
+SEEDS_PER_SET = 100_000
 MIN_SCENES = 2
 """Of a set."""
 
@@ -86,22 +86,33 @@ def draw_cases(options: SceneOptions, staging: StagingOptions, *, num_scenes: in
         num_scenes: in the main sets together.
         seed: moves to other scenes, 0 or more.
     """
-    staging = _one_view_each(staging)
     cases: list[Case] = []
-    for place, (name, share) in enumerate(SHARES.items()):
-        for number in range(max(MIN_SCENES, round(share * num_scenes))):
-            case_seed = FIRST_SEED + (seed * len(SHARES) + place) * _SEEDS_PER_SET + number
-            rng = np.random.default_rng(case_seed)
-            scene = draw_scene(rng, options_of(name, options))
-            references, subjects = cast_references(scene, staging, rng)
-            cases.append(
-                Case(
-                    set_name=name,
-                    number=number,
-                    seed=case_seed,
-                    scene=scene,
-                    references=references,
-                    subjects=subjects,
-                )
+    for name, share in SHARES.items():
+        count = max(MIN_SCENES, round(share * num_scenes))
+        cases += draw_set(name, options, staging, count=count, seed=seed)
+    return cases
+
+
+def draw_set(
+    name: SetName, options: SceneOptions, staging: StagingOptions, *, count: int, seed: int
+) -> list[Case]:
+    """The first scenes of one set; more of them begin with the same ones."""
+    staging = _one_view_each(staging)
+    place = list(SHARES).index(name)
+    cases: list[Case] = []
+    for number in range(count):
+        case_seed = FIRST_SEED + (seed * len(SHARES) + place) * SEEDS_PER_SET + number
+        rng = np.random.default_rng(case_seed)
+        scene = draw_scene(rng, options_of(name, options))
+        references, subjects = cast_references(scene, staging, rng)
+        cases.append(
+            Case(
+                set_name=name,
+                number=number,
+                seed=case_seed,
+                scene=scene,
+                references=references,
+                subjects=subjects,
             )
+        )
     return cases

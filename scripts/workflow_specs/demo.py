@@ -128,7 +128,7 @@ def prompt() -> Group:
     return Group(number=4, title="Prompt", nodes=nodes)
 
 
-def video() -> Group:
+def video(prefix: str) -> Group:
     """Step 6: the frames, enlarged, and the mp4."""
     latent = ("sampler", "latent")
     nodes = (
@@ -141,7 +141,7 @@ def video() -> Group:
             values={"fps": float(FPS)},
             links={"images": ("enlarge video", "IMAGE")},
         ),
-        parts.save_video(("create video", "VIDEO"), "video/magref_demo", (330, 0, 450, 126)),
+        parts.save_video(("create video", "VIDEO"), prefix, (330, 0, 450, 126)),
     )
     return Group(number=6, title="Video", nodes=nodes)
 
@@ -172,6 +172,6 @@ WORKFLOW = Workflow(
             "prompt is not read.",
             "Another **seed** gives another take of the same scene.",
         ),
-        video(),
+        video("video/magref_demo"),
     ),
 )

@@ -53,3 +53,6 @@ TABLE: Reference = {"name": "table", "kind": "background", "file": "coffee.png"}
 ROBOT: Reference = {"name": "robot", "kind": "person", "file": "puppet_robot.png"}
 FOX: Reference = {"name": "fox", "kind": "object", "file": "puppet_fox.png"}
 BEACH: Reference = {"name": "beach", "kind": "background", "file": "place_beach.png"}
+
+GIRL: Reference = {"name": "girl", "kind": "person", "file": "puppet_girl.png"}
+BALL: Reference = {"name": "ball", "kind": "object", "file": "puppet_ball.png"}

@@ -179,12 +179,21 @@ def save_canvas(image: Link, box: Box) -> Node:
     )
 
 
-def prompt(text: str, hint: str) -> Group:
-    """Step 4: what happens, and the canvas beside it."""
+def prompt(text: str, hint: str, *, bound_to: str | None = None) -> Group:
+    """Step 4: what happens, and the canvas beside it; `bound_to` is the node of the references it names."""
+    is_bound = bound_to is not None
     nodes = (
-        text_node("prompt", "Prompt", (0, 0, 500, 210), text, GREEN),
-        text_node("negative", "Negative Prompt", (0, 260, 500, 240), NEGATIVE, RED),
-        guidance_node({}, clip_vision=("clip vision", "CLIP_VISION")),
+        bound_prompt(text, bound_to, (0, 0, 500, 270))
+        if is_bound
+        else text_node("prompt", "Prompt", (0, 0, 500, 210), text, GREEN),
+        text_node(
+            "negative",
+            "Negative Prompt",
+            (0, 350, 500, 150) if is_bound else (0, 260, 500, 240),
+            NEGATIVE,
+            RED,
+        ),
+        guidance_node({}, clip_vision=("clip vision", "CLIP_VISION"), is_bound=is_bound),
         note(
             "prompt note",
             "Prompt and length",
@@ -197,20 +206,33 @@ def prompt(text: str, hint: str) -> Group:
     return Group(number=4, title="Prompt", nodes=nodes)
 
 
-def guidance_node(values: dict[str, Any], *, clip_vision: Link) -> Node:
-    """MAGREF Apply Masked Guidance."""
+def guidance_node(values: dict[str, Any], *, clip_vision: Link, is_bound: bool = False) -> Node:
+    """MAGREF Apply Masked Guidance; `is_bound` where the prompt is one of `bound_prompt`."""
     return Node(
         key="guidance",
         type="MagrefApplyMaskedGuidance",
         box=(530, 0, 350, 180),
         values=values,
         links={
-            "positive": ("prompt", "CONDITIONING"),
+            "positive": ("prompt", "conditioning" if is_bound else "CONDITIONING"),
             "negative": ("negative", "CONDITIONING"),
             "vae": ("vae", "VAE"),
             "clip_vision": clip_vision,
             "canvas": ("canvas", "canvas"),
         },
+    )
+
+
+def bound_prompt(text: str, references: str, box: Box, *, clip: Link = ("clip", "CLIP")) -> Node:
+    """MAGREF Bind Subjects: a prompt with @names of the references of that node."""
+    return Node(
+        key="prompt",
+        type="MagrefBindSubjects",
+        title="Prompt",
+        box=box,
+        values={"prompt": text},
+        links={"clip": clip, "references": (references, "references")},
+        colours=GREEN,
     )
 
 

@@ -1,7 +1,7 @@
 """Pictures of puppets and places of the drawn world, as the demo model takes them for references.
 
 python scripts/draw_pictures.py
-    draws those of the workflow magref_demo again, into workflows/pictures
+    draws those of the workflows again, into workflows/pictures
 
 python scripts/draw_pictures.py fox --seed 7 --out my_fox.png
     draws another one; the seed decides who it is, --view how it stands there
@@ -48,6 +48,8 @@ SHIPPED = {
     "puppet_robot.png": Drawing(word="robot", seed=1_000_052, view=1_000_001),
     "puppet_fox.png": Drawing(word="fox", seed=1_000_039, view=1_000_002),
     "puppet_fox_2.png": Drawing(word="fox", seed=1_000_133, view=1_000_000),
+    "puppet_girl.png": Drawing(word="girl", seed=1_000_102, view=1_000_002),
+    "puppet_ball.png": Drawing(word="ball", seed=1_000_105, view=1_000_002),
     "place_beach.png": Drawing(word="beach", seed=1_000_003, view=1_000_003),
 }
 """File -> what is on it; training draws from seeds below 1 000 000, so the model knows none of them."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 from ..errors import MagrefError
 from .conditions import DropConfig
+from .disentangling import DisentanglingConfig
 from .files import TrainingError
 from .flow import FlowConfig
 from .grounding import GroundingConfig
@@ -39,6 +40,7 @@ class TrainConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     drops: DropConfig = field(default_factory=DropConfig)
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
+    disentangling: DisentanglingConfig = field(default_factory=DisentanglingConfig)
     rate: RateConfig = field(default_factory=RateConfig)
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01

@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ..dit.model import MagrefDiT
+from ..dit.subjects import SubjectPlan
 from .clip_vision import ClipVision, quick_clip_pixels
 from .conditions import Conditions, drop_conditions, guidance_channels
 from .config import TrainConfig, to_json
 from .dataset import Batch, Dataset
+from .disentangling import subject_plan
 from .ema import WeightAverage
 from .files import TrainingError, save_text
 from .flow import cell_weights, draw_sigmas, flow_loss, noised
-from .grounding import Grounding, Reader
+from .grounding import Grounding, Parts, Reader
 from .log import Log
 from .lora import add_lora
 from .precision import matrix_precision
@@ -224,6 +226,7 @@ class Trainer:
         state = torch.cat([noised(batch.latents, noise, sigmas), channels], dim=1)
         text, tokens = conditions.text.to(self.device), conditions.image_tokens
         grounding = self._ground(batch, conditions)
+        subjects = self._disentangle(batch, conditions, generator)
         context = text if self.models.text_encoder is None else self.models.text_encoder(text)
         dtype = dit.dtype or torch.float32
         velocity = dit(
@@ -232,6 +235,7 @@ class Trainer:
             context.to(dtype),
             None if tokens is None else tokens.to(self.device, dtype),
             transformer_options=None if grounding is None else grounding.options(),
+            subjects=subjects,
         )
         losses = flow_loss(velocity, *(value.to(self.device) for value in (batch.latents, noise, weights)))
         loss = (losses * sample_weights.to(self.device)).mean()
@@ -251,17 +255,29 @@ class Trainer:
         config = self.config.grounding
         if config.weight == 0:
             return None
-        if batch.parts is None:
-            raise TrainingError(
-                f"the samples {', '.join(batch.names)} do not tell what shows whom: make the data set again, "
-                "or set the weight of grounding to 0"
-            )
-        given = batch.conditions
-        parts = batch.parts.told_by(
-            text=(conditions.text == given.text).flatten(1).all(1),
-            references=(conditions.latent_mask == given.latent_mask).flatten(1).all(1),
-        )
+        parts = _parts_told(batch, conditions, otherwise="set the weight of grounding to 0")
         return Grounding(parts.to(self.device), config, self.models.reader)
+
+    def _disentangle(
+        self, batch: Batch, conditions: Conditions, generator: torch.Generator
+    ) -> SubjectPlan | None:
+        config, dit = self.config.disentangling, self.models.dit
+        if config.rate == 0:
+            return None
+        parts = _parts_told(batch, conditions, otherwise="set the rate of disentangling to 0")
+        if conditions.text.ndim != 2:
+            raise TrainingError(
+                f"the samples {', '.join(batch.names)} hold prompts as features, in which no word is found: "
+                "make the data set with token ids, or set the rate of disentangling to 0"
+            )
+        return subject_plan(
+            parts.to(self.device),
+            conditions.text,
+            config,
+            generator,
+            num_blocks=len(dit.blocks),
+            text_len=dit.config.text_len,
+        )
 
     def _look(self, batch: Batch) -> Tensor:
         if batch.canvas is None:
@@ -310,6 +326,24 @@ def _trained(models: Models) -> dict[str, Tensor]:
         if (encoder := getattr(models, name)) is not None:
             parts.append(encoder.named_parameters(prefix=name))
     return {name: value for name, value in itertools.chain(*parts) if value.requires_grad}
+
+
+def _parts_told(batch: Batch, conditions: Conditions, *, otherwise: str) -> Parts:
+    """What shows whom, as far as a batch with some conditions left out tells.
+
+    Raises:
+        TrainingError: the samples do not tell; the sentence ends in "or " and `otherwise`.
+    """
+    if batch.parts is None:
+        raise TrainingError(
+            f"the samples {', '.join(batch.names)} do not tell what shows whom: make the data set again, or "
+            f"{otherwise}"
+        )
+    given = batch.conditions
+    return batch.parts.told_by(
+        text=(conditions.text == given.text).flatten(1).all(1),
+        references=(conditions.latent_mask == given.latent_mask).flatten(1).all(1),
+    )
 
 
 def _seed_of_step(seed: int, step: int) -> int:

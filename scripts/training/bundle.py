@@ -47,15 +47,15 @@ def export_bundle(files: RunFiles, preset: Preset, bundle: Path) -> None:
     text_encoder = load_text_encoder(files)
     spiece_model = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
     text_len = {TEXT_LEN_KEY: preset.dit.text_len}
-    _save(bundle, "dit", parts["dit"], text_len)
-    _save(bundle, "vae", load_file(files.vae / WEIGHTS_FILE), {})
-    _save(
+    save_part(bundle, "dit", parts["dit"], text_len)
+    save_part(bundle, "vae", load_file(files.vae / WEIGHTS_FILE), {})
+    save_part(
         bundle,
         "text_encoder",
         {**text_encoder.state_dict(), "spiece_model": spiece_model},
         asdict(text_encoder.config),
     )
-    _save(bundle, "clip_vision", parts["image_encoder"], asdict(ClipVisionConfig()))
+    save_part(bundle, "clip_vision", parts["image_encoder"], asdict(ClipVisionConfig()))
     save_text(bundle / "training.json", to_json(preset))
     for source, name in (
         (files.codec, CODEC),
@@ -66,7 +66,15 @@ def export_bundle(files: RunFiles, preset: Preset, bundle: Path) -> None:
     save_text(bundle / HASHES, json.dumps(hashes_of(bundle), indent=2) + "\n")
 
 
-def _save(bundle: Path, kind: Kind, weights: dict[str, Tensor], config: dict[str, int]) -> None:
+def save_part(bundle: Path, kind: Kind, weights: dict[str, Tensor], config: dict[str, int]) -> None:
+    """Write one part in float16, marked with its kind.
+
+    Args:
+        bundle: the folder.
+        kind: of the part.
+        weights: in any float type.
+        config: the sizes that its weights do not tell.
+    """
     half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     metadata = part_metadata(kind, config)
     if kind == "dit":  # the DiT loader reads this entry of any file

@@ -28,7 +28,8 @@ UPLOAD = "image"
 """What the upload button of Load Image keeps; likewise."""
 NOTE = "MarkdownNote"
 
-RELEASED = [workflow for workflow in WORKFLOWS if workflow.name not in ("magref_demo", "magref_best_of")]
+OF_THE_DEMO_MODEL = ("magref_demo", "magref_best_of", "magref_three_people", "magref_person_object_place")
+RELEASED = [workflow for workflow in WORKFLOWS if workflow.name not in OF_THE_DEMO_MODEL]
 """Those of the released model; the files of the demo model come with the pack."""
 
 each_workflow = pytest.mark.parametrize("workflow", WORKFLOWS, ids=NAMES)
@@ -152,7 +153,7 @@ def model_files(name):
     }
 
 
-@pytest.mark.parametrize("name", ["magref_demo", "magref_best_of"])
+@pytest.mark.parametrize("name", OF_THE_DEMO_MODEL)
 def test_the_demo_names_only_files_of_the_pack_and_offers_none_to_download(name):
     names = model_files(name)
     assert all(map(is_demo_file, names))
@@ -160,8 +161,9 @@ def test_the_demo_names_only_files_of_the_pack_and_offers_none_to_download(name)
     assert not any(node["properties"].get("models") for node in saved(name)["nodes"])
 
 
-def test_the_demo_is_made_as_its_model_was_trained():
-    inputs = {name: value for node in twin("magref_demo").values() for name, value in node["inputs"].items()}
+@pytest.mark.parametrize("name", OF_THE_DEMO_MODEL)
+def test_the_demo_is_made_as_its_model_was_trained(name):
+    inputs = {key: value for node in twin(name).values() for key, value in node["inputs"].items()}
     scenes = PRESETS["cpu"].scenes
     assert (inputs["width"], inputs["height"]) == (scenes.width, scenes.height)
     assert (inputs["length"], inputs["drop_frames"]) == (scenes.length, 1)
@@ -186,6 +188,37 @@ def test_the_prompt_of_the_demo_is_a_caption_of_the_drawn_world():
     )
     scene = replace(scene, actors=actors, place=replace(scene.place, word="beach"))
     assert caption(scene) == demo_spec.PROMPT
+
+
+NAMED = ("magref_two_people", "magref_three_people", "magref_person_object_place")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_prompt_calls_every_reference_by_its_name_and_none_else(name):
+    (bind,) = (node for _, node in our_nodes(name) if node["class_type"] == "MagrefBindSubjects")
+    (gallery,) = (node for _, node in our_nodes(name) if is_list(node))
+    names = {entry["name"] for entry in json.loads(gallery["inputs"]["references"])}
+    assert set(re.findall(r"@(\w+)", bind["inputs"]["prompt"])) == names
+
+
+@pytest.mark.parametrize("name", ["magref_three_people", "magref_person_object_place"])
+def test_a_prompt_with_names_becomes_a_caption_of_the_drawn_world(name):
+    (bind,) = (node for _, node in our_nodes(name) if node["class_type"] == "MagrefBindSubjects")
+    (gallery,) = (node for _, node in our_nodes(name) if is_list(node))
+    words = {
+        entry["name"]: entry.get("word", entry["name"])
+        for entry in json.loads(gallery["inputs"]["references"])
+    }
+    text = re.sub(r"@(\w+)", lambda found: words[found[1]], bind["inputs"]["prompt"])
+    roles = re.findall(r"a (\w+) (?:on the left|in the middle|on the right) (\w+)", text)
+    options = replace(PRESETS["cpu"].scenes, subjects={len(roles): 1.0}, camera=0.0, light=0.0)
+    scene = draw_scene(np.random.default_rng(0), options)
+    actors = tuple(
+        replace(actor, identity=replace(actor.identity, category=category), motion=motion)
+        for actor, (category, motion) in zip(scene.actors, roles, strict=True)
+    )
+    scene = replace(scene, actors=actors, place=replace(scene.place, word="beach"))
+    assert caption(scene) == text
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -9,7 +9,7 @@ from PIL import Image
 from scripts import ROOT, demo, workflow_edit
 from scripts.comfy_client import PromptInterruptedError, output_files
 
-OF_THE_DEMO_MODEL = ("magref_demo", "magref_best_of")
+OF_THE_DEMO_MODEL = ("magref_demo", "magref_best_of", "magref_three_people", "magref_person_object_place")
 SMALL = {"width": 128, "height": 80, "length": 9, "steps": 2}
 
 
@@ -69,6 +69,16 @@ def test_the_demo_model_runs_as_it_is_shipped_beside_other_models(client, tmp_pa
     (canvas,) = (output for output in output_files(history) if output.filename.startswith("magref_canvas"))
     with Image.open(client.download(canvas, tmp_path / "canvas.png")) as picture:
         assert picture.size == (576, 384)
+
+
+@pytest.mark.parametrize("name", ["magref_three_people", "magref_person_object_place"])
+def test_named_puppets_run_as_they_are_shipped(client, tmp_path, name):
+    workflow = workflow_edit.load_workflow(demo.PUPPETS.parent / f"{name}.json")
+    assert workflow_edit.fit_models(workflow, client.object_info()) == []
+    history = client.run(workflow, timeout=300)
+    frames, _ = frames_of(client, history, tmp_path / "video.mp4")
+    assert [frame.shape for frame in frames] == [(384, 576, 3)] * 16
+    assert np.std(np.mean(frames, axis=(1, 2, 3))) < 20 < np.std(frames[8])  # one scene, and not a blank
 
 
 def test_a_run_cancelled_in_the_sampler_ends_there_and_the_next_one_runs(client, workflow):

@@ -46,7 +46,9 @@ class BuildMaskedCanvas(io.ComfyNode):
                     default="official",
                     tooltip="official shuffles references and cells by layout_seed, as MAGREF was trained; "
                     "reading fills the cells row by row in the order of the list; fitted cuts cells by the "
-                    "shapes and kinds of the pictures, so that each is as large as can be.",
+                    "shapes and kinds of the pictures, so that each is as large as can be; grouped is "
+                    "official, with the photos of one subject in one cell; behind is official, with the "
+                    "background over the whole canvas behind the others.",
                 ),
                 io.Int.Input(
                     "layout_seed",

@@ -60,12 +60,14 @@ def save_reference(reference: Reference) -> dict[str, Any]:
     """Save a small picture of a reference, transparent where it is cut away.
 
     Returns:
-        What the page needs: reference (its name), kind, width and height of the whole picture in pixels,
-        has_alpha (whether a part is cut away), and filename, subfolder and type as `save_temp` gives them.
+        What the page needs: reference (its name), kind, subject (the name that its photos share, or None),
+        width and height of the whole picture in pixels, has_alpha (whether a part is cut away), and filename,
+        subfolder and type as `save_temp` gives them.
     """
     return {
         "reference": reference.name,
         "kind": reference.kind,
+        "subject": reference.subject,
         "width": reference.width,
         "height": reference.height,
         "has_alpha": reference.alpha is not None,

@@ -100,10 +100,12 @@ def find_file(folder: Path, kind: Kind) -> Path:
     )
 
 
-def compose(references: Sequence[Reference], *, height: int, width: int, seed: int) -> Canvas:
-    """The canvas of Build Masked Canvas in its official order."""
+def compose(
+    references: Sequence[Reference], *, height: int, width: int, seed: int, order: str = "official"
+) -> Canvas:
+    """The canvas of Build Masked Canvas in one of its orders."""
     node = _node("canvas", "BuildMaskedCanvas")
-    settings = (width, height, "official", seed % 2**32, "rectangle", "#ffffff", "")
+    settings = (width, height, order, seed % 2**32, "rectangle", "#ffffff", "")
     return node.execute(list(references), *settings).args[0]
 
 

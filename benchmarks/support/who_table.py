@@ -104,7 +104,7 @@ def control_table(records: Sequence[Record], answers_per_step: Mapping[str, int]
         f"| --- | ---: |{' ---: |' * len(MEASURES)} ---: | ---: | --- |",
     ]
     for label in labels_of(records):
-        cells = [_with_interval(value_of(records, label, measure)) for measure in MEASURES]
+        cells = [with_interval(value_of(records, label, measure)) for measure in MEASURES]
         changes, words = ["", ""], ""
         if label != PLAIN.label:
             changes = [_bold(change_of(records, label, measure, to=PLAIN.label)) for measure in JUDGED]
@@ -128,7 +128,7 @@ def model_table(models: Mapping[str, Sequence[Record]], first: str) -> str:
     base = models[first]
     for name, records in models.items():
         for label in labels_of(records):
-            cells = [_with_interval(value_of(records, label, measure)) for measure in JUDGED]
+            cells = [with_interval(value_of(records, label, measure)) for measure in JUDGED]
             changes = ["", ""]
             if name != first and label in labels_of(base):
                 pairs = [(answers(records, label, m), answers(base, label, m)) for m in JUDGED]
@@ -192,8 +192,11 @@ def put_into_docs(text: str, file: Path) -> None:
     file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
-def _with_interval(value: Estimate | None) -> str:
-    return "" if value is None else f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+def with_interval(value: Estimate | None, *, sign: str = "") -> str:
+    """A value and its interval; the sign "+" for differences."""
+    if value is None:
+        return ""
+    return f"{value.value:{sign}.2f} [{value.low:{sign}.2f}, {value.high:{sign}.2f}]"
 
 
 def _bold(change: Estimate | None) -> str:

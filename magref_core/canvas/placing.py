@@ -7,12 +7,14 @@ from typing import Literal, get_args
 
 from ..errors import MagrefError
 from .fitted import arrange_fitted
+from .gathered import arrange_behind, arrange_grouped
 from .layout import Placement, arrange, placements_from_json
 from .references import Reference
 
-LayoutOrder = Literal["official", "reading", "fitted"]
+LayoutOrder = Literal["official", "reading", "fitted", "grouped", "behind"]
 """official: references and cells are shuffled by a seed; reading: row by row, in the order given; fitted:
-cells that follow the shapes and kinds of the pictures."""
+cells that follow the shapes and kinds of the pictures; grouped: as official, but the photos of one subject
+share its cell; behind: as official, but the background lies behind all others."""
 
 
 def place_references(
@@ -31,7 +33,7 @@ def place_references(
         height: of the canvas, in pixels.
         width: of the canvas, in pixels.
         order: see `LayoutOrder`.
-        seed: of the official shuffle; gives what the official code does after `random.seed(seed)`.
+        seed: of the shuffle; gives what the official code does after `random.seed(seed)`.
         placements: JSON as of `placements_to_json`, which wins over the order; empty for none.
 
     Returns:
@@ -50,5 +52,9 @@ def place_references(
         )
     if order == "fitted":
         return arrange_fitted(references, height=height, width=width)
+    if order == "grouped":
+        return arrange_grouped(references, height=height, width=width, seed=seed)
+    if order == "behind":
+        return arrange_behind(references, height=height, width=width, seed=seed)
     sizes = [(reference.height, reference.width) for reference in references]
     return arrange(sizes, height=height, width=width, seed=seed, order=order, names=names)

@@ -21,9 +21,9 @@ test("the list of the loader is found, one entry for each photo and none for wha
   graph.link(loader(graph), 0, node, "references");
   const found = findReferences(node);
   assert.deepEqual(found.entries, [
-    { name: "alice", kind: "person", file: "cast/alice.png" },
-    { name: "alice 2", kind: "person", file: "a2.png" },
-    { name: "alice 3", kind: "person", file: "a3.png" },
+    { name: "alice", kind: "person", subject: "alice", file: "cast/alice.png" },
+    { name: "alice 2", kind: "person", subject: "alice", file: "a2.png" },
+    { name: "alice 3", kind: "person", subject: "alice", file: "a3.png" },
     { name: "place", kind: "background", file: "place.png" },
   ]);
   assert.equal(found.files.length, 2);

@@ -9,8 +9,14 @@ const CASES = JSON.parse(readFileSync(new URL("layouts.json", import.meta.url), 
 
 test("the browser lays out exactly as the server", () => {
   assert.ok(CASES.length > 50);
-  for (const { shapes, width, height, order, seed, boxes } of CASES) {
-    const pictures = shapes.map(([w, h], index) => ({ name: String(index), kind: "object", width: w, height: h }));
+  for (const { shapes, subjects, width, height, order, seed, boxes } of CASES) {
+    const pictures = shapes.map(([w, h], index) => ({
+      name: String(index),
+      kind: index === 1 ? "background" : "object",
+      subject: subjects[index] ?? undefined,
+      width: w,
+      height: h,
+    }));
     const placed = arrange(pictures, { width, height, order, seed });
     assert.deepEqual(
       placed.map((p) => [Number(p.reference), p.x, p.y, p.width, p.height]),

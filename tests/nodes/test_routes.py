@@ -74,7 +74,7 @@ def picture(url):
     return np.array(Image.open(BytesIO(base64.b64decode(content))))
 
 
-@pytest.mark.parametrize("order", ["official", "reading", "fitted"])
+@pytest.mark.parametrize("order", ["official", "reading", "fitted", "grouped", "behind"])
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_route_and_the_node_make_the_same_canvas_and_report(order, seed):
     status, answer = post({"references": [ALICE, CUP], "order": order, "layout_seed": seed, **SMALL})
@@ -157,7 +157,10 @@ def test_the_prompt_is_searched_for_names():
             "layout_seed is -1: use a whole number from 0 to 4294967295",
         ),
         ({"references": [ALICE], "layout_seed": 2**32}, "layout_seed is 4294967296: use a whole number"),
-        ({"references": [ALICE], "order": "rows"}, "order is 'rows': use one of official, reading, fitted"),
+        (
+            {"references": [ALICE], "order": "rows"},
+            "order is 'rows': use one of official, reading, fitted, grouped, behind",
+        ),
         ({"references": [ALICE], "order": None}, "order is None, but a text is needed: write it in quotes"),
         ({"references": [ALICE], "mask_shape": "oval"}, "mask_shape is 'oval': use one of rectangle, cutout"),
         ({"references": [ALICE], "background": "white"}, "use #ffffff for white"),

@@ -1,4 +1,4 @@
-"""The two runs of the ablation in small: same start, same samples, one with disentanglement and one without."""
+"""The two runs of the ablation: same start, same samples, one with disentanglement and one without."""
 
 from dataclasses import replace
 from itertools import islice

@@ -8,7 +8,7 @@ import { inputOf } from "../common/upstream.js";
 import { act } from "./actions.js";
 import { findReferences } from "./graph.js";
 import { History } from "./history.js";
-import { cellsFor } from "./layout.js";
+import { cellsFor, pairs } from "./layout.js";
 import { capitalised, Message } from "./message.js";
 import { guidesOf } from "./model.js";
 import { Panel, Tabs } from "./panel.js";
@@ -294,11 +294,17 @@ export class CanvasEditor {
     return linkedSettings(this.node).includes("placements");
   }
 
-  /** The cells of an order that only the server knows. */
-  #cellsOfServer() {
-    const isKnownHere = this.#settings.placements || this.#settings.order !== "fitted";
-    const cells = isKnownHere ? [] : (this.#result()?.report.subjects.map(({ cell }) => cell) ?? []);
-    return cells.length && cells.every(Boolean) ? cells : null;
+  /** The cells of the layout; the official ones under boxes of one's own, and while nothing is known. */
+  #cells() {
+    const { placements, layout_seed: seed, ...settings } = this.#settings;
+    const count = this.#pictures.size || this.#found.entries?.length || 1;
+    const dealt = placements ? null : pairs([...this.#pictures.values()], { ...settings, seed });
+    if (settings.order === "grouped" || settings.order === "behind") {
+      if (dealt?.length) return dealt.map(({ cell }) => cell);
+    }
+    const isOfServer = !placements && !dealt;
+    const cells = isOfServer ? (this.#result()?.report.subjects.map(({ cell }) => cell) ?? []) : [];
+    return cells.length && cells.every(Boolean) ? cells : cellsFor(count, settings);
   }
 
   #selectedBox() {
@@ -315,8 +321,7 @@ export class CanvasEditor {
       scene: () => {
         const { width, height } = this.#settings;
         const canvas = { width, height };
-        const count = this.#pictures.size || this.#found.entries?.length || 1;
-        const cells = this.#cellsOfServer() ?? cellsFor(count, canvas);
+        const cells = this.#cells();
         const guides = this.#switches.snap ? guidesOf(cells) : undefined;
         const { placements } = this.shown;
         // Boxes can be moved once every picture is known and every box is sound; until then Repair is offered.

@@ -13,6 +13,7 @@ const CUTTER = "MagrefAutoMaskSubject";
  * @typedef {Object} Entry - one picture of the list.
  * @property {string} name
  * @property {string} kind
+ * @property {string} [subject] - the name that several photos share.
  * @property {string} [file] - in the input folder, where it is known.
  * @property {boolean} [isOpaque] - the file's transparency does not reach the canvas.
  */
@@ -93,11 +94,12 @@ function readList(text) {
 /** One item of the list as one entry for each of its photos. */
 function expand({ file, image, name, kind = "object", photos = [] }, sockets) {
   const label = name ?? stem(file ?? image);
-  const first = file
-    ? { name: label, kind, file }
-    : { name: label, kind, file: sockets.get(image), isOpaque: true };
   const others = Array.isArray(photos) ? photos : [];
-  return [first, ...others.map((photo, index) => ({ name: `${label} ${index + 2}`, kind, file: photo }))];
+  const shared = others.length ? { kind, subject: label } : { kind };
+  const first = file
+    ? { name: label, ...shared, file }
+    : { name: label, ...shared, file: sockets.get(image), isOpaque: true };
+  return [first, ...others.map((photo, index) => ({ name: `${label} ${index + 2}`, ...shared, file: photo }))];
 }
 
 /** The last part of a path without its ending, as Python's `Path.stem`. */

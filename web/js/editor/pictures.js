@@ -9,6 +9,7 @@ const LONGEST = 2048;
  * @typedef {Object} Loaded
  * @property {string} name - of the reference.
  * @property {string} kind
+ * @property {string} [subject] - the name that several photos share.
  * @property {number} width - of the reference, in pixels; the bitmap may be smaller.
  * @property {number} height
  * @property {ImageBitmap} bitmap
@@ -25,19 +26,19 @@ export class PictureStore {
 
   /**
    * Decode pictures.
-   * @param {{name: string, kind: string, path: string, label: string, width?: number, height?: number}[]} wanted
-   *   - path: on the server; label: what a message calls it; width and height: of the reference, if known.
+   * @param {{name: string, kind: string, subject?: string, path: string, label: string, width?: number,
+   *   height?: number}[]} wanted - path: on the server; label: what a message calls it; width and height: of the reference, if known.
    * @returns {Promise<Loaded[]>}
    * @throws {Error} a picture cannot be read; the message is one sentence.
    */
   async load(wanted) {
     return await Promise.all(
-      wanted.map(async ({ name, kind, path, label, width, height }) => {
+      wanted.map(async ({ name, kind, subject, path, label, width, height }) => {
         if (!this.#kept.has(path)) this.#kept.set(path, this.#decode(path, label));
         try {
           const decoded = await this.#kept.get(path);
           const size = { width: width ?? decoded.width, height: height ?? decoded.height };
-          return { name, kind, bitmap: decoded.bitmap, ...size };
+          return { name, kind, subject, bitmap: decoded.bitmap, ...size };
         } catch (error) {
           this.#kept.delete(path); // so that it is asked for again
           throw error;

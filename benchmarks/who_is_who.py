@@ -169,7 +169,8 @@ def write(result: dict[str, Any], folder: Path, *, docs: bool) -> None:
         draw_sheet(pictures, scenes, labels_of(result["records"]), sheet)
     file.with_suffix(".md").write_text(report(result), encoding="utf-8")
     if docs:
-        put_into_docs("\n".join(body(result)), DOCS)
+        sheet = f"![References, the plain model and each control on the same scenes](img/{DOCS_SHEET.name})"
+        put_into_docs("\n".join([*body(result), "", sheet]), DOCS)
     records, variants = result.pop("records"), result.pop("variants")
     head = json.dumps(result, indent=1)[:-2]
     lines = ",\n".join(json.dumps(rounded(record)) for record in records)

@@ -114,6 +114,39 @@ def control_table(records: Sequence[Record], answers_per_step: Mapping[str, int]
     return "\n".join(lines)
 
 
+SIDE_EFFECTS = {
+    "motion": (False, "Motion follows the prompt less with"),
+    "pasted": (True, "Subjects look more like the very picture with"),
+}
+"""Measure -> whether more of it is the side effect, and how the sentence about it begins."""
+
+
+def in_words(records: Sequence[Record]) -> list[str]:
+    """What the table says, as a list of sentences: who helps, who hurts, and at which cost."""
+    labels = [label for label in labels_of(records) if label != PLAIN.label]
+    verdicts = {label: verdict_of(records, label, to=PLAIN.label) for label in labels}
+    heads: dict[Verdict, str] = {
+        "helps": "**Helps** (fewer swaps or more identity, and neither is worse)",
+        "mixed": "**Mixed** (one is better, the other worse)",
+        "no effect seen": "**No effect seen** (both intervals of change hold 0)",
+        "hurts": "**Hurts** (more swaps or less identity, and neither is better)",
+    }
+    lines: list[str] = []
+    for verdict, head in heads.items():
+        named = [label for label in labels if verdicts[label] == verdict]
+        lines.append(f"- {head}: {'; '.join(named) if named else 'none'}.")
+    for measure, (is_more, head) in SIDE_EFFECTS.items():
+        changes = {label: change_of(records, label, measure, to=PLAIN.label) for label in labels}
+        named = [
+            label
+            for label, change in changes.items()
+            if change is not None and change.is_significant and (change.value > 0) == is_more
+        ]
+        if named:
+            lines.append(f"- {head} {'; '.join(named)}.")
+    return lines
+
+
 def model_table(models: Mapping[str, Sequence[Record]], first: str) -> str:
     """Controls under several models, each beside the same control under the first one.
 
@@ -160,6 +193,12 @@ def body(result: Mapping[str, Any]) -> list[str]:
         f"{result['first_seed']}), measured on {result['date']}.",
         "",
         control_table(records, result["answers_per_step"]),
+        "",
+        "In words:",
+        "",
+        *in_words(records),
+        "",
+        "How to read it:",
         "",
         *(f"- {definition}" for definition in DEFINITIONS),
     ]

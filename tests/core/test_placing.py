@@ -43,5 +43,5 @@ def test_blank_placements_are_none(placements):
 
 
 def test_an_unknown_order_is_refused_with_all_there_are():
-    with pytest.raises(MagrefError, match=r"the order is 'rows', .* choose one of official, reading, fitted"):
+    with pytest.raises(MagrefError, match=r"the order is 'rows', .* choose one of official, reading, fitted, grouped, behind"):
         place_references(GIVEN, **SIZE, order="rows")

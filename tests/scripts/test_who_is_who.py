@@ -56,6 +56,22 @@ def test_the_table_has_a_row_per_control_and_marks_what_is_significant():
     assert len({row.count("|") for row in rows}) == 1
 
 
+def test_the_words_follow_the_table():
+    records = [
+        record
+        | {
+            "scores": {
+                label: scores | {"motion": (float(label != "good"), 1.0)}
+                for label, scores in record["scores"].items()
+            }
+        }
+        for record in RECORDS
+    ]
+    lines = who_table.in_words(records)
+    assert [line.rpartition(": ")[2] for line in lines[:4]] == ["good.", "both.", "same.", "bad."]
+    assert lines[4:] == ["- Motion follows the prompt less with good."]
+
+
 def test_other_models_are_compared_scene_by_scene():
     better = [record | {"scores": {"plain": record["scores"]["good"]}} for record in RECORDS]
     rows = who_table.model_table({"as shipped": RECORDS, "trained": better}, "as shipped").splitlines()

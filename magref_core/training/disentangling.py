@@ -77,7 +77,7 @@ def subject_plan(
     Returns:
         The plan; None if no sample of the batch is chosen or tells anything.
     """
-    chosen = (torch.rand(len(text), generator=generator) < config.rate).tolist()
+    chosen = [bool(draw < config.rate) for draw in torch.rand(len(text), generator=generator)]
     injections = [
         injection
         for row, is_chosen in enumerate(chosen)
@@ -97,9 +97,9 @@ def word_positions(words: Tensor, text: Tensor) -> dict[int, tuple[int, ...]]:
     Returns:
         Subject, counted from 1 -> rows; without subjects that the text does not name.
     """
-    categories = [int(word) for word in words[:, 0].tolist()]
+    categories = [int(word) for word in words[:, 0]]
     num_subjects = sum(word != NO_WORD for word in categories)
-    ids: list[int] = [int(token) for token in text.tolist()]
+    ids = [int(token) for token in text]
     found: dict[int, tuple[int, ...]] = {}
     for subject, category in enumerate(categories, start=1):
         if category == NO_WORD:

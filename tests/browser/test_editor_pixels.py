@@ -10,6 +10,10 @@ PUPPETS = (
     {"file": "puppet_fox.png", "name": "fox", "kind": "object"},
     {"file": "place_beach.png", "name": "beach", "kind": "background"},
 )
+SEVERAL_PHOTOS = (
+    {"file": "puppet_fox.png", "name": "fox", "kind": "object", "photos": ["puppet_fox_2.png"]},
+    {"file": "place_beach.png", "name": "beach", "kind": "background"},
+)
 OVERLAPPING = editing.place(
     ("beach", 0, 0, 832, 480), ("robot", 16, 32, 300, 400), ("fox", 200, 100, 500, 380)
 )
@@ -21,6 +25,8 @@ CASES = {
         PUPPETS, background="#204080", placements=OVERLAPPING
     ),
     "fitted": editing.graph(PUPPETS, order="fitted", background="#20a040"),
+    "behind": editing.graph(PUPPETS, order="behind", layout_seed=3),
+    "grouped": editing.graph(SEVERAL_PHOTOS, order="grouped", layout_seed=2),
     "cut out": editing.graph(cut=True),
 }
 
@@ -43,8 +49,9 @@ def test_the_comparison_sees_a_picture_that_lies_four_pixels_beside(page, server
         editing.check_equal(moved, editing.composed(page, server.url))
 
 
-def test_before_a_run_the_same_is_drawn_from_the_files(page, server):
-    editing.open_editor(page, CASES["transparent, over another and over a colour"], subjects=3)
+@pytest.mark.parametrize("case", ["transparent, over another and over a colour", "behind", "grouped"])
+def test_before_a_run_the_same_is_drawn_from_the_files(page, server, case):
+    editing.open_editor(page, CASES[case], subjects=3)
     drawn = editing.drawn(page)
     editing.run(page)
     editing.check_equal(drawn, editing.composed(page, server.url))

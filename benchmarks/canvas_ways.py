@@ -160,6 +160,7 @@ def main() -> None:
         "",
         text,
         "",
+        "- With a start frame four of the 16 frames are given, among them one of the four compared.",
         f"- Commit: {machine.commit(ROOT)}; {time.monotonic() - started:.0f} s.",
         f"- Machine: {described}.",
         "",

@@ -22,7 +22,7 @@ Bytes = npt.NDArray[np.uint8]
 Record = dict[str, Any]
 """One scene: index, seed, prompt, the words of each reference, and scores by the label of the control."""
 
-SHOWN = 4
+SHOWN = 3
 """Scenes on the sheet: the first ones."""
 
 

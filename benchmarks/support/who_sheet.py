@@ -45,7 +45,8 @@ def draw_sheet(
         for place, label in enumerate(("canvas", *labels)):
             top = EDGE + 2 * LINE + place * row
             if number == 0:
-                pen.text((EDGE, top + height // 2 - 8), "references" if place == 0 else label, _INK, font)
+                text = "references" if place == 0 else label.replace(" + ", "\n+ ")
+                pen.text((EDGE, top + height // 2 - 8), text, _INK, font)
             shown = pictures[key_of(index, label)]
             for step, picture in enumerate([shown] if place == 0 else [shown[frame] for frame in FRAMES]):
                 enlarged = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)

@@ -51,7 +51,7 @@ class Case:
     frames: Bytes
     """(F, H, W, 3), without the canvas."""
     shown: tuple[tuple[Identity, ...], ...]
-    """On the track of each actor: somebody, nobody, or the upper half of one and the lower half of another."""
+    """On each actor's track: somebody, nobody, or the upper part of one on the lower part of another."""
     truth: tuple[str, ...]
     """The right verdict of each reference."""
 

@@ -122,9 +122,7 @@ def find_by_sprites(
             boxes[index, place] = _box(own.placing, frame)
             if frame.std(axis=(0, 1)).max() < FLAT:
                 continue  # a frame of one colour shows nobody, whatever its light
-            fits = [
-                own if other == place else sought[other].near(index, own) for other in range(count)
-            ]
+            fits = [own if other == place else sought[other].near(index, own) for other in range(count)]
             shares[index, place] = _shares(fits, place)
             likeness[index, place] = [fit.likeness_in(own.region) for fit in fits]
             halves[index, place] = np.transpose([fit.halves for fit in fits])

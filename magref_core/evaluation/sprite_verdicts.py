@@ -71,7 +71,7 @@ def measures_of(sightings: Sightings) -> Numbers:
     """(N, M): what is measured of each of at least two subjects."""
     rows = [
         np.concatenate(
-            [_of_halves(sightings, index), _of_looks(sightings, index), _of_places(sightings, index)]
+            [_of_looks(sightings, index), _of_places(sightings, index), _of_halves(sightings, index)]
         )
         for index in range(len(sightings.names))
     ]

@@ -57,7 +57,12 @@ def draw_pairs(rng: np.random.Generator) -> tuple[list[Bytes], list[tuple[float,
     truth: list[tuple[float, float]] = []
     for each in shown:
         category = each.halves[0].category
-        asked = {*each.halves, *own, draw_identity(category, rng), draw_identity(each.halves[1].category, rng)}
+        asked = {
+            *each.halves,
+            *own,
+            draw_identity(category, rng),
+            draw_identity(each.halves[1].category, rng),
+        }
         for identity in sorted(asked, key=repr):
             if identity not in pictures:
                 pictures[identity] = _picture(identity, rng)

@@ -126,7 +126,9 @@ def test_nothing_is_written_or_downloaded(tmp_path, monkeypatch):
 def test_without_insightface_one_sentence_says_what_to_do(tmp_path, monkeypatch):
     save_face_pack(tmp_path / "pack", [LARGE])
     monkeypatch.setitem(sys.modules, "insightface", None)
-    with pytest.raises(MagrefError, match=r"install insightface .*\(or choose the method colours or enc") as told:
+    with pytest.raises(
+        MagrefError, match=r"install insightface .*\(or choose the method colours or enc"
+    ) as told:
         load_face_reader(tmp_path / "pack")
     assert "\n" not in str(told.value) and str(told.value).count(". ") == 0
     monkeypatch.setitem(sys.modules, "insightface", SimpleNamespace(__version__="0.7.3"))

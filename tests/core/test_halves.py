@@ -82,7 +82,9 @@ def test_the_picture_takes_the_light_of_the_frame_within_limits():
     assert black[3].max() == pytest.approx(halves.GAINS[0])
 
 
-@pytest.mark.parametrize("box", [(-30.0, -20.0, 60.0, 30.0), (90.0, 150.0, 60.0, 30.0), (500.0, 0.0, 9.0, 9.0)])
+@pytest.mark.parametrize(
+    "box", [(-30.0, -20.0, 60.0, 30.0), (90.0, 150.0, 60.0, 30.0), (500.0, 0.0, 9.0, 9.0)]
+)
 def test_outside_of_the_frame_is_black(box):
     pair = pair_of(np.full((100, 160, 3), 200, np.uint8), picture(), box)
     assert (pair[:3] == 0).any() and np.isfinite(pair).all()

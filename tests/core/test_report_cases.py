@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from benchmarks.support.report_cases import KINDS, LEAST_APART, apart, draw_case
@@ -44,10 +43,7 @@ def test_strangers_are_of_the_same_category_and_clearly_somebody_else():
 
 def test_either_half_of_a_merged_subject_has_more_than_a_third():
     mixed = [
-        (case, index, shown)
-        for case in CASES
-        for index, shown in enumerate(case.shown)
-        if len(shown) == 2
+        (case, index, shown) for case in CASES for index, shown in enumerate(case.shown) if len(shown) == 2
     ]
     shares = [upper_share(*each, frame) for each in mixed for frame in (2, 8, 14)]
     assert len(shares) >= 30

@@ -143,10 +143,14 @@ def test_people_are_told_by_faces_where_insightface_is_there(face_pack, method):
 
 
 def plain(name, colour):
-    return Reference(name=name, kind="person", image=torch.tensor(colour, dtype=torch.uint8).repeat(64, 64, 1))
+    return Reference(
+        name=name, kind="person", image=torch.tensor(colour, dtype=torch.uint8).repeat(64, 64, 1)
+    )
 
 
-def test_without_a_face_in_the_video_everybody_is_missing_and_in_a_reference_it_is_said(face_pack, monkeypatch):
+def test_without_a_face_in_the_video_everybody_is_missing_and_in_a_reference_it_is_said(
+    face_pack, monkeypatch
+):
     seen = looking.load_face_reader(face_pack)
     of_references = iter([seen, seen])
     monkeypatch.setattr(looking, "load_face_reader", lambda folder: lambda p: next(of_references, nobody)(p))
@@ -162,7 +166,9 @@ def test_without_a_face_in_the_video_everybody_is_missing_and_in_a_reference_it_
 
 def test_without_insightface_faces_are_refused_in_a_sentence_and_auto_does_without(face_pack, monkeypatch):
     monkeypatch.setitem(sys.modules, "insightface", None)
-    with pytest.raises(MagrefError, match=r"install insightface .*\(or choose the method colours or encoder\)"):
+    with pytest.raises(
+        MagrefError, match=r"install insightface .*\(or choose the method colours or encoder\)"
+    ):
         report(video(*BOTH), method="faces")
     assert report(video(*BOTH), method="auto")["method"] == "colours"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import safetensors.torch
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from .matching import Bytes, Floats
@@ -108,7 +108,7 @@ def _crop(frame: Bytes, row: float, column: float, side: float) -> Floats:
 def load_comparer() -> HalfComparer:
     """The trained network, in single precision on the CPU."""
     network = HalfComparer()
-    network.load_state_dict(safetensors.torch.load_file(WEIGHTS))
+    network.load_state_dict(load_file(WEIGHTS))
     return network.float().eval()
 
 
@@ -117,5 +117,5 @@ def compare(pairs: Sequence[Floats], network: HalfComparer | None = None) -> Flo
     if not pairs:
         return np.zeros((0, 2), np.float32)
     with torch.inference_mode():
-        told = (network or load_comparer())(torch.from_numpy(np.stack(pairs)))
+        told = (network or load_comparer())(torch.as_tensor(np.stack(pairs)))
         return torch.sigmoid(told).numpy()

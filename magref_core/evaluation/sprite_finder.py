@@ -224,7 +224,7 @@ def _best_move(window: Floats, part: Floats, gain: float, reach: int) -> tuple[i
     alpha, colours = part[..., 3:], part[..., :3]
     squares = (colours**2).sum(2, keepdims=True) / np.maximum(alpha, 1e-3)
     terms = np.concatenate([alpha, -2 * gain * colours, gain**2 * squares - BACKGROUND_ERROR * alpha], 2)
-    seen, weights = (torch.from_numpy(each).permute(2, 0, 1)[None] for each in (window, terms))
+    seen, weights = (torch.as_tensor(each).permute(2, 0, 1)[None] for each in (window, terms))
     costs = F.conv2d(seen, weights)[0, 0].numpy()
     steps = np.arange(-reach, reach + 1)
     moved = (steps[:, None] ** 2 + steps[None] ** 2) / reach**2

@@ -108,7 +108,7 @@ def _of_halves(sightings: Sightings, index: int) -> Numbers:
 
 def _surely(chance: Any) -> Any:
     """Logarithm of the odds, within 5 of even."""
-    return np.clip(np.log((chance + 1e-4) / (1 - chance + 1e-4)), -5, 5)
+    return np.maximum(np.minimum(np.log((chance + 1e-4) / (1 - chance + 1e-4)), 5), -5)
 
 
 def _of_looks(sightings: Sightings, index: int) -> Numbers:

@@ -152,7 +152,7 @@ def _blurred(frame: Bytes, rng: np.random.Generator) -> Bytes:
 
 def _picture(identity: Identity, rng: np.random.Generator) -> Floats:
     """(h, w, 4) in 0..1, colours multiplied by alpha, as small as it is needed."""
-    picture = portrait(identity, rng).astype(np.float32) / 255
+    picture = np.divide(portrait(identity, rng), 255, dtype=np.float32)
     picture[..., :3] *= picture[..., 3:]
     return thumbnail(picture)
 

@@ -1,4 +1,9 @@
-"""Videos of the drawn world whose subjects are there, changed over, merged or missing, by design."""
+"""Videos of the drawn world whose subjects are there, changed over, merged or missing, by design.
+
+What is to be told apart can be: a stranger differs clearly from the subject in whose place it stands, in at
+least a quarter of what is seen of either, whoever looks; and a merged subject is cut where either part has
+about as many pixels, and never less than a third of them.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,8 @@ from magref_core.canvas.references import Reference
 from magref_core.training.masking import LayoutConfig
 from magref_core.world.film import film, render_actor
 from magref_core.world.identity import Identity, draw_identity
+from magref_core.world.pose import Pose
+from magref_core.world.puppets import draw_puppet
 from magref_core.world.scene import Scene, SceneOptions, draw_scene
 from scripts.training.staging import StagingOptions, cast_references
 
@@ -24,6 +31,11 @@ KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
 FIRST_SEED = 3_000_000
 """Neither training nor the measurement of quality draws from these seeds."""
 CANVAS_FRAMES = 1
+LEAST_APART = 0.25
+"""Of a stranger, by `apart`."""
+CLEARLY = 0.3
+"""Distance of two colours, RGB and alpha in 0..1, that anybody sees."""
+_SIDE = 48
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -38,6 +50,8 @@ class Case:
     """One of each actor, in the order of the actors, which stand from left to right at the start."""
     frames: Bytes
     """(F, H, W, 3), without the canvas."""
+    shown: tuple[tuple[Identity, ...], ...]
+    """On each actor's track: somebody, nobody, or the upper part of one on the lower part of another."""
     truth: tuple[str, ...]
     """The right verdict of each reference."""
 
@@ -68,7 +82,7 @@ def draw_case(kind: CaseKind, number: int, *, height: int, width: int, seed: int
         how = "each in the place of the other"
     elif kind == "missing":
         how = ("nobody in its place", "a stranger in its place")[int(rng.integers(2))]
-        stranger = draw_identity(scene.actors[first].identity.category, rng)
+        stranger = _draw_stranger(scene.actors[first].identity, rng)
         shown[first] = [] if how.startswith("nobody") else [stranger]
         truth[first] = "missing"
     elif kind == "merged":
@@ -77,7 +91,30 @@ def draw_case(kind: CaseKind, number: int, *, height: int, width: int, seed: int
         shown[first], shown[second] = mixed, ([] if how == "one of two" else mixed)
         truth[first] = truth[second] = "merged"
     frames = _draw(scene, shown)
-    return Case(kind=kind, how=how, scene=scene, references=references, frames=frames, truth=tuple(truth))
+    return Case(
+        kind=kind,
+        how=how,
+        scene=scene,
+        references=references,
+        frames=frames,
+        shown=tuple(tuple(shown[index]) for index in range(count)),
+        truth=tuple(truth),
+    )
+
+
+def apart(first: Identity, second: Identity) -> float:
+    """The share of what is seen of either, standing upright, in which two puppets differ clearly."""
+    one, other = (draw_puppet(each, Pose(), _SIDE).astype(np.float32) / 255 for each in (first, second))
+    is_seen = np.maximum(one[..., 3], other[..., 3]) > 0.5
+    return float((np.sqrt(((one - other) ** 2).sum(2)) > CLEARLY)[is_seen].mean())
+
+
+def _draw_stranger(subject: Identity, rng: np.random.Generator) -> Identity:
+    """Another one of the same category."""
+    while True:
+        stranger = draw_identity(subject.category, rng)
+        if apart(subject, stranger) >= LEAST_APART:
+            return stranger
 
 
 def _draw(scene: Scene, shown: dict[int, list[Identity]]) -> Bytes:
@@ -98,8 +135,12 @@ def _sprite(scene: Scene, index: int, number: int, identities: Sequence[Identity
     sprites = [render_actor(scene, index, number, identity=identity) for identity in identities]
     if len(sprites) == 1:
         return sprites[0]
-    seen = np.flatnonzero(np.any(sprites[0][..., 3] > 0.5, 1))
-    if not len(seen):
-        return sprites[0]
-    middle = (int(seen[0]) + int(seen[-1]) + 1) // 2
-    return np.concatenate([sprites[0][:middle], sprites[1][middle:]])
+    row = _cut(sprites[0], sprites[1])
+    return np.concatenate([sprites[0][:row], sprites[1][row:]])
+
+
+def _cut(upper: Floats, lower: Floats) -> int:
+    """The row at which the smaller of the part above and the part below is largest."""
+    above = np.concatenate([[0.0], np.cumsum(upper[..., 3].sum(1))])
+    below = lower[..., 3].sum() - np.concatenate([[0.0], np.cumsum(lower[..., 3].sum(1))])
+    return int(np.minimum(above, below).argmax())

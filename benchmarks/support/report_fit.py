@@ -52,8 +52,10 @@ def write(file: Path, means: Numbers, spreads: Numbers, weights: Numbers) -> Non
     """Write them as a Python module of numbers."""
     rows = [f"({', '.join(f'{value:.4f}' for value in row)})," for row in weights]
     packed = ["    " + " ".join(rows[start : start + 3]) for start in range(0, len(rows), 3)]
-    lines = [HEADER]
+    lines = [HEADER, "# fmt: off"]
     for name, values in (("MEANS", means), ("SPREADS", spreads)):
-        lines += [f"{name} = ("] + [f"    {value:.5f}," for value in values] + [")"]
-    weighed = ["# fmt: off", "WEIGHTS: tuple[tuple[float, ...], ...] = (", *packed, ")", "# fmt: on", ""]
+        shown = [f"{value:.5f}," for value in values]
+        rows = ["    " + " ".join(shown[start : start + 8]) for start in range(0, len(shown), 8)]
+        lines += [f"{name} = (", *rows, ")"]
+    weighed = ["WEIGHTS: tuple[tuple[float, ...], ...] = (", *packed, ")", "# fmt: on", ""]
     file.write_text("\n".join([*lines, *weighed]), encoding="utf-8")

@@ -32,6 +32,9 @@ class Sightings:
     """(F, N): the likeness of each subject in what no other subject explains, each at its own place."""
     method: str
     """What found them, for the report."""
+    halves: Floats | None = None
+    """(F, N, 2, N) by place, its upper and lower half, and subject in [0, 1]: how likely the half shows the
+    subject, of `halves.compare`; None where the method does not ask that."""
 
     def scores(self) -> npt.NDArray[np.float32]:
         """(F, N): the likeness of each subject at its own place."""

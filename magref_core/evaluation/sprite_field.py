@@ -51,6 +51,8 @@ class Placing:
     cost: float
     """As of `matching.match_costs`: negative where the subject explains the frame better than nothing."""
     sprite: Floats
+    number: int
+    """Of the sprite in its field."""
     top: int
     left: int
     gain: float
@@ -76,7 +78,7 @@ def sprites_of(subject: Subject, height: int, shares: Sequence[float] = HEIGHTS)
     """
     sprites: list[Floats] = []
     for reference in subject.references:
-        picture = _premultiplied(reference)
+        picture = premultiplied(reference)
         for share in shares:
             rows = max(4, round(share * height))
             columns = max(3, round(rows * picture.shape[1] / picture.shape[0]))
@@ -87,7 +89,7 @@ def sprites_of(subject: Subject, height: int, shares: Sequence[float] = HEIGHTS)
     return tuple(sprites)
 
 
-def _premultiplied(reference: Reference) -> Floats:
+def premultiplied(reference: Reference) -> Floats:
     """(H, W, 4) in 0..1, cropped to the cut-out."""
     image = np.divide(reference.image.numpy(), 255, dtype=np.float32)
     if reference.alpha is None:
@@ -116,7 +118,7 @@ def field_of(frames: Floats, sprites: Sequence[Floats]) -> Field:
     total, height, width = frames.shape[:3]
     margin = round(MARGIN * height)
     tall, wide = (max(sprite.shape[axis] for sprite in sprites) for axis in (0, 1))
-    size = (height + 2 * margin + tall, width + 2 * margin + wide)
+    size = (_fast(height + 2 * margin + tall), _fast(width + 2 * margin + wide))
     planes = np.concatenate(
         [(frames**2).sum(3, keepdims=True), frames, np.ones((total, height, width, 1), np.float32)], 3
     )
@@ -127,6 +129,15 @@ def field_of(frames: Floats, sprites: Sequence[Floats]) -> Field:
     return Field(sprites=tuple(sprites), costs=costs, gains=gains, margin=margin)
 
 
+def _fast(length: int) -> int:
+    """The next length whose spectrum is quick to compute: without prime factors above 5."""
+    rest = length
+    for factor in (2, 3, 5):
+        while rest % factor == 0:
+            rest //= factor
+    return length if rest == 1 else _fast(length + 1)
+
+
 def _costs_of(
     given: Tensor, sprite: Floats, size: tuple[int, int], height: int, width: int
 ) -> tuple[Tensor, Tensor]:
@@ -135,16 +146,13 @@ def _costs_of(
     colours, alpha = values[:3], values[3]
     squares = (colours**2).sum(0) / alpha.clamp_min(1e-3)
     spectra = _spectra(torch.cat([alpha[None], colours, squares[None]]), s=size).conj()  # (5, ...)
-    sums = torch.stack(
-        [
-            given[:, 0] * spectra[0],
-            (given[:, 1:4] * spectra[1:4]).sum(1),
-            given[:, 4] * spectra[4],
-            given[:, 4] * spectra[0],
-        ],
-        1,
+    varying = [given[:, 0] * spectra[0], (given[:, 1:4] * spectra[1:4]).sum(1)]
+    fixed = [given[:1, 4] * spectra[4], given[:1, 4] * spectra[0]]  # the same in every frame
+    light, product, square, area = (
+        each
+        for sums in (varying, fixed)
+        for each in _from_spectra(torch.stack(sums, 1), s=size)[..., :height, :width].unbind(1)
     )
-    light, product, square, area = _from_spectra(sums, s=size)[..., :height, :width].unbind(1)
     gain = (product / square.clamp_min(1e-3)).clamp(*GAINS)
     cost = light - 2 * gain * product + gain**2 * square - BACKGROUND_ERROR * area
     is_outside = area < (1 - MARGIN) * alpha.sum()
@@ -171,6 +179,7 @@ def best_placings(field: Field, frame: int, count: int, around: Placing | None =
         placing = Placing(
             cost=float(costs[sprite, row, column]),
             sprite=field.sprites[sprite],
+            number=sprite,
             top=row - field.margin,
             left=column - field.margin,
             gain=float(field.gains[frame, sprite, row, column]),

@@ -7,15 +7,27 @@ things it sees the clothes and colours at most.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
 
 from ..canvas.references import Reference
+from .halves import compare, pair_of, thumbnail
 from .matching import BACKGROUND_ERROR, Bytes, Floats
-from .sightings import Sightings, subjects_of
-from .sprite_field import Field, Placing, best_placings, field_of, shrink, sprites_of
+from .sightings import Sightings, Subject, subjects_of
+from .sprite_field import (
+    HEIGHTS,
+    Field,
+    Placing,
+    best_placings,
+    field_of,
+    premultiplied,
+    shrink,
+    sprites_of,
+)
 
 CANDIDATES = 5
 """Places per frame among which a way through the video is chosen."""
@@ -29,6 +41,8 @@ BANDS = 4
 """Parts of a place from top to bottom, for telling the head of one on the body of another."""
 JUMP = 0.3
 """What it costs to be elsewhere in the next frame, in likeness."""
+SURE = 0.5
+"""What it is worth that a half of a place is the subject for certain, in likeness."""
 FLAT = 0.02
 """Deviation of the colours of a frame, 0..1, below which there is nothing to be seen."""
 _VOTE = 0.04
@@ -44,10 +58,16 @@ class _Fit:
     """(H, W): squared difference of the colours that is left, `BACKGROUND_ERROR` where it says nothing."""
     region: npt.NDArray[np.bool_]
     """(H, W): where the sprite lies."""
+    halves: tuple[float, float] = (0.0, 0.0)
+    """How likely its upper and its lower half are the subject."""
 
     def value(self, taken: Sequence[_Fit] = ()) -> float:
-        """What it explains that the others do not; less for small ones: a few pixels are easily alike."""
-        return self.gain_over(taken) * min(1.0, float(self.region.mean() / 0.08) ** 0.5)
+        """What it explains that the others do not; less for small ones: a few pixels are easily alike.
+
+        More where the subject is recognised.
+        """
+        alike = self.gain_over(taken) * min(1.0, float(self.region.mean() / 0.08) ** 0.5)
+        return alike + SURE * max(self.halves)
 
     def gain_over(self, others: Sequence[_Fit]) -> float:
         """The share of its pixels that it explains beyond what the others do, 1 for all; may be below 0."""
@@ -81,34 +101,31 @@ def find_by_sprites(
     """
     small = np.stack([shrink(frame) for frame in frames])
     subjects = subjects_of(references)
-    fields: list[Field] = []
+    sought: list[_Sought] = []
     candidates: list[list[list[_Fit]]] = []  # [subject][frame][candidate]
     for subject in subjects:
         check()
-        fields.append(field_of(small, sprites_of(subject, small.shape[1])))
-        found = [best_placings(fields[-1], index, CANDIDATES) for index in range(len(small))]
-        candidates.append(
-            [[_fit(frame, each) for each in given] for frame, given in zip(small, found, strict=True)]
-        )
+        field = field_of(small, sprites_of(subject, small.shape[1]))
+        sought.append(_Sought(field=field, pictures=_pictures_of(subject), frames=frames, small=small))
+        candidates.append([sought[-1].candidates(index) for index in range(len(small))])
     ways = _ways(candidates, small.shape[1])
     count, total = len(subjects), len(small)
     boxes = np.zeros((total, count, 4), np.float32)
     likeness = np.zeros((total, count, count), np.float32)
     shares = np.zeros((total, count, BANDS, count), np.float32)
+    halves = np.zeros((total, count, 2, count), np.float32)
     alone = np.zeros((total, count), np.float32)
     for index, frame in enumerate(small):
         check()
         for place in range(count):
             own = ways[place][index]
-            fits = [
-                own if other == place else _fitted_near(frame, fields[other], index, own)
-                for other in range(count)
-            ]
             boxes[index, place] = _box(own.placing, frame)
             if frame.std(axis=(0, 1)).max() < FLAT:
                 continue  # a frame of one colour shows nobody, whatever its light
+            fits = [own if other == place else sought[other].near(index, own) for other in range(count)]
             shares[index, place] = _shares(fits, place)
             likeness[index, place] = [fit.likeness_in(own.region) for fit in fits]
+            halves[index, place] = np.transpose([fit.halves for fit in fits])
             others = [ways[other][index] for other in range(count) if other != place]
             alone[index, place] = own.gain_over(others)
     return Sightings(
@@ -118,20 +135,55 @@ def find_by_sprites(
         likeness=likeness,
         shares=shares,
         alone=alone,
+        halves=halves,
         method="colours",
     )
 
 
-def _fitted_near(frame: Floats, field: Field, index: int, own: _Fit) -> _Fit:
-    """Another subject at a place; nothing of it where it does not fit in at all."""
-    placings = best_placings(field, index, 1, own.placing)
-    if placings:
-        return _fit(frame, placings[0])
-    return _Fit(
-        placing=own.placing,
-        errors=np.full(frame.shape[:2], BACKGROUND_ERROR, np.float32),
-        region=own.region,
-    )
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Sought:
+    """A subject, and the video in which it is looked for."""
+
+    field: Field
+    pictures: Sequence[Floats]
+    """Small cut-outs, one for each sprite of the field."""
+    frames: Bytes
+    small: Floats
+    """The frames as `field` knows them."""
+
+    def candidates(self, index: int) -> list[_Fit]:
+        """Where it may be in a frame, the likeliest first by colours."""
+        return self._fitted(index, best_placings(self.field, index, CANDIDATES))
+
+    def near(self, index: int, own: _Fit) -> _Fit:
+        """It at the place of another one; nothing of it where it does not fit in at all."""
+        fits = self._fitted(index, best_placings(self.field, index, 1, own.placing))
+        nothing = np.full_like(own.errors, BACKGROUND_ERROR)
+        return fits[0] if fits else _Fit(placing=own.placing, errors=nothing, region=own.region)
+
+    def _fitted(self, index: int, placings: Sequence[Placing]) -> list[_Fit]:
+        """By parts, and with how likely either half is the subject, told from the frame in full size."""
+        frame = self.frames[index]
+        factor = frame.shape[0] / self.small.shape[1]
+        pairs: list[Floats] = []
+        for placing in placings:
+            tall, wide = placing.sprite.shape[:2]
+            box = (placing.top * factor, placing.left * factor, tall * factor, wide * factor)
+            pairs.append(pair_of(frame, self.pictures[placing.number], box))
+        told = compare(pairs)
+        return [
+            replace(_fit(self.small[index], placing), halves=(float(upper), float(lower)))
+            for placing, (upper, lower) in zip(placings, told, strict=True)
+        ]
+
+
+def _pictures_of(subject: Subject) -> list[Floats]:
+    """Small cut-outs in the order of `sprites_of`, whatever their size there."""
+    pictures: list[Floats] = []
+    for reference in subject.references:
+        small = thumbnail(premultiplied(reference))
+        pictures += [small, np.ascontiguousarray(small[:, ::-1])] * len(HEIGHTS)
+    return pictures
 
 
 def _fit(frame: Floats, placing: Placing) -> _Fit:
@@ -172,8 +224,8 @@ def _best_move(window: Floats, part: Floats, gain: float, reach: int) -> tuple[i
     alpha, colours = part[..., 3:], part[..., :3]
     squares = (colours**2).sum(2, keepdims=True) / np.maximum(alpha, 1e-3)
     terms = np.concatenate([alpha, -2 * gain * colours, gain**2 * squares - BACKGROUND_ERROR * alpha], 2)
-    seen = np.lib.stride_tricks.sliding_window_view(window, part.shape[:2], (0, 1))  # (Y, X, 5, h, w)
-    costs = np.tensordot(seen, np.moveaxis(terms, 2, 0), axes=3)
+    seen, weights = (torch.as_tensor(each).permute(2, 0, 1)[None] for each in (window, terms))
+    costs = F.conv2d(seen, weights)[0, 0].numpy()
     steps = np.arange(-reach, reach + 1)
     moved = (steps[:, None] ** 2 + steps[None] ** 2) / reach**2
     chosen = (costs + STIFFNESS * BACKGROUND_ERROR * float(alpha.sum()) * moved).argmin()

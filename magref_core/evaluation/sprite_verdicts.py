@@ -8,7 +8,7 @@ like each. A linear rule on some measures and their products does; its weights a
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,10 +70,45 @@ def expand(measures: Numbers, means: Numbers, spreads: Numbers) -> Numbers:
 def measures_of(sightings: Sightings) -> Numbers:
     """(N, M): what is measured of each of at least two subjects."""
     rows = [
-        np.concatenate([_of_looks(sightings, index), _of_places(sightings, index)])
+        np.concatenate(
+            [_of_looks(sightings, index), _of_places(sightings, index), _of_halves(sightings, index)]
+        )
         for index in range(len(sightings.names))
     ]
     return np.stack(rows)
+
+
+def _of_halves(sightings: Sightings, index: int) -> Numbers:
+    """Whether either half of its place, and of the others, is recognised as it."""
+    halves = np.asarray(sightings.halves, np.float64)  # (F, place, half, subject)
+    others = [other for other in range(len(sightings.names)) if other != index]
+    own = halves[:, index, :, index]  # (F, 2)
+    best = own[np.argsort(own.max(1))[-TOP:]]
+    apart = own[:, None] * (1 - own[:, None, ::-1])
+    its = np.moveaxis(halves[:, index][..., others], 2, 1)  # (F, others, 2)
+    mixed = (apart * its[..., ::-1] * (1 - its)).max(2).mean(0)
+    elsewhere = np.moveaxis(halves[:, others][..., index], 2, 1)  # (F, 2, others)
+    return np.array(
+        [
+            *_surely(own.mean(0)),
+            *_surely(np.sort(best, 1).mean(0)),
+            _surely(np.median(own.min(1))),
+            _surely(np.median(own.max(1))),
+            _surely(own.min(1).max()),
+            abs(own[:, 0] - own[:, 1]).mean(),
+            mixed.max(),
+            _surely(its.mean((0,)).max()),
+            _surely(its.min(2).mean(0).max()),
+            _surely(elsewhere.mean(0).max()),
+            _surely(elsewhere.min(1).mean(0).max()),
+        ],
+        np.float64,
+    )
+
+
+def _surely(chance: Any) -> Any:
+    """Logarithm of the odds, within 5 of even."""
+    return np.maximum(np.minimum(np.log((chance + 1e-4) / (1 - chance + 1e-4)), 5), -5)
 
 
 def _of_looks(sightings: Sightings, index: int) -> Numbers:

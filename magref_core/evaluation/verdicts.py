@@ -119,6 +119,14 @@ def _mixed(shares: Floats, index: int, other: int) -> float:
 
 
 def _middles_at_start(sightings: Sightings) -> npt.NDArray[np.float32]:
-    """(N,): where each subject is from left to right, in the first third of the frames."""
-    early = sightings.boxes[: max(1, len(sightings.frames) // 3)]
-    return np.asarray(np.median(early[..., 0] + early[..., 2] / 2, 0), np.float32)
+    """(N,): where each subject is from left to right, in the first third of the frames.
+
+    Where the finder says in which of them it recognises a subject, those count.
+    """
+    count = max(1, len(sightings.frames) // 3)
+    middles = sightings.boxes[:count, :, 0] + sightings.boxes[:count, :, 2] / 2  # (F, N)
+    if sightings.halves is None:
+        return np.asarray(np.median(middles, 0), np.float32)
+    own = np.diagonal(sightings.halves[:count], axis1=1, axis2=3).max(1)  # (F, N)
+    weights = own**2 + 1e-3
+    return np.asarray((middles * weights).sum(0) / weights.sum(0), np.float32)

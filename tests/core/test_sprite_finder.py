@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.support.report_cases import KINDS, draw_case
+from magref_core.evaluation import sprite_finder
 from magref_core.evaluation.pasting import paste_scores
 from magref_core.evaluation.sightings import spread, subjects_of
 from magref_core.evaluation.sprite_finder import find_by_sprites
@@ -21,12 +22,35 @@ def verdicts(case):
     return judge(sightings, [subject.name for subject in subjects_of(case.references)]).verdicts
 
 
+@pytest.fixture(scope="module")
+def told():
+    """Of six videos of each kind, seeds of their own: kind, what is said and what is true."""
+    cases = [
+        draw_case(kind, number, height=HEIGHT, width=WIDTH, seed=9) for kind in KINDS for number in range(6)
+    ]
+    return [(c.kind, *pair) for c in cases for pair in zip(verdicts(c), c.truth, strict=True)]
+
+
+def test_nine_of_ten_verdicts_on_drawn_videos_are_right(told):
+    """The benchmark measures more of them; this is a guard with room for chance."""
+    assert len(told) > 50
+    assert sum(said == true for _, said, true in told) >= 0.9 * len(told), told
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_most_verdicts_on_drawn_videos_are_right(kind):
-    """A guard with room for chance: five videos of each kind, seeds of their own."""
-    cases = [draw_case(kind, number, height=HEIGHT, width=WIDTH, seed=9) for number in range(5)]
-    pairs = [pair for case in cases for pair in zip(verdicts(case), case.truth, strict=True)]
+def test_no_kind_of_video_is_much_worse(told, kind):
+    pairs = [(said, true) for of, said, true in told if of == kind]
     assert sum(said == true for said, true in pairs) >= 0.75 * len(pairs), pairs
+
+
+def test_a_network_that_tells_nothing_costs_verdicts(monkeypatch):
+    """So the tests above would see it if the network of halves broke."""
+    monkeypatch.setattr(sprite_finder, "compare", lambda pairs: np.full((len(pairs), 2), 0.5, np.float32))
+    cases = [
+        draw_case(kind, number, height=HEIGHT, width=WIDTH, seed=9) for kind in KINDS for number in (0, 1)
+    ]
+    pairs = [pair for case in cases for pair in zip(verdicts(case), case.truth, strict=True)]
+    assert sum(said == true for said, true in pairs) < 0.9 * len(pairs)
 
 
 def test_a_subject_is_found_where_it_stands():

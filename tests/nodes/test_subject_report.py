@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import comfy.model_management
+import folder_paths
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,10 @@ from magref_pack.magref_core.canvas.layout import arrange
 from magref_pack.magref_core.canvas.references import Reference
 from magref_pack.magref_core.errors import MagrefError, ShapeError
 from magref_pack.nodes import looking
+from magref_pack.nodes.segmenters import register_folders
 from magref_pack.nodes.subject_report import SubjectReport
+
+from tests.cutout_models import save_face_pack
 
 from . import models
 
@@ -104,6 +109,67 @@ def test_an_encoder_of_the_host_serves():
 
 def test_auto_takes_the_encoder_that_is_connected_and_else_does_without_models():
     assert report(video(*BOTH), method="auto", encoder=models.clip_vision())["method"] == "encoder"
+    assert report(video(*BOTH), method="auto")["method"] == "colours"
+
+
+@pytest.fixture
+def face_pack(tmp_path, monkeypatch):
+    """A pack of tiny models in the host's folder: two faces in every picture, told by their mean colours."""
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    monkeypatch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
+    folder_paths.folder_names_and_paths.pop("insightface", None)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    register_folders()
+    folder = tmp_path / "insightface" / "models" / "antelopev2"
+    save_face_pack(folder, [(4.0, 12.0, 28.0, 36.0), (36.0, 12.0, 60.0, 36.0)])
+    return folder
+
+
+def sides(left, right):
+    """A video of two colours side by side, in which the detector sees a face on either side."""
+    frames = torch.empty(5, 64, 64, 3)
+    frames[:, :, :32] = torch.tensor(left) / 255
+    frames[:, :, 32:] = torch.tensor(right) / 255
+    return frames
+
+
+@pytest.mark.parametrize("method", ["faces", "auto"])
+def test_people_are_told_by_faces_where_insightface_is_there(face_pack, method):
+    people = canvas(*(plain(name, colour) for name, colour in (("red", RED), ("blue", BLUE))))
+    told = report(sides(RED, BLUE), people, method=method)
+    assert told["method"] == "faces" and verdicts(told) == {"red": "correct", "blue": "correct"}
+    assert verdicts(report(sides(BLUE, RED), people, method=method)) == {"red": "swapped", "blue": "swapped"}
+    assert verdicts(report(sides(RED, RED), people, method=method)) == {"red": "correct", "blue": "missing"}
+
+
+def plain(name, colour):
+    return Reference(
+        name=name, kind="person", image=torch.tensor(colour, dtype=torch.uint8).repeat(64, 64, 1)
+    )
+
+
+def test_without_a_face_in_the_video_everybody_is_missing_and_in_a_reference_it_is_said(
+    face_pack, monkeypatch
+):
+    seen = looking.load_face_reader(face_pack)
+    of_references = iter([seen, seen])
+    monkeypatch.setattr(looking, "load_face_reader", lambda folder: lambda p: next(of_references, nobody)(p))
+
+    def nobody(pixels):
+        return ()
+
+    told = report(sides(RED, BLUE), method="faces")
+    assert verdicts(told) == {"red": "missing", "blue": "missing"} and told["score"] == 0
+    with pytest.raises(MagrefError, match=r"no face is found in the picture of 'red', .*: choose the method"):
+        report(sides(RED, BLUE), method="faces")
+
+
+def test_without_insightface_faces_are_refused_in_a_sentence_and_auto_does_without(face_pack, monkeypatch):
+    monkeypatch.setitem(sys.modules, "insightface", None)
+    with pytest.raises(
+        MagrefError, match=r"install insightface .*\(or choose the method colours or encoder\)"
+    ):
+        report(video(*BOTH), method="faces")
     assert report(video(*BOTH), method="auto")["method"] == "colours"
 
 

@@ -35,9 +35,9 @@ class SpeedProfile(io.ComfyNode):
                     "profile",
                     options=list(PROFILES),
                     default=EXACT,
-                    tooltip="exact changes nothing. balanced takes three quarters of the steps and reuses answers "
-                    "that hardly change. draft takes half the steps, reuses more, and guides by the prompt only "
-                    "while the picture is composed: for looking at a scene before it is made.",
+                    tooltip="exact changes nothing. balanced takes three quarters of the steps and reuses "
+                    "answers that hardly change. draft takes half the steps, reuses more, and guides by the "
+                    "prompt only while the picture is composed: for looking at a scene before it is made.",
                 ),
                 io.Int.Input("steps", default=40, min=1, max=1000, tooltip="Steps of the exact run."),
                 io.Float.Input(

@@ -85,40 +85,6 @@ def test_name_kind_and_switches_go_into_the_value(page):
     assert seen.prompt_value(page) == seen.value(page, node_id)
 
 
-def test_a_word_for_the_prompt_is_kept_saved_and_sent(page):
-    node_id = seen.add_node(page, THREE)
-    first, second, _ = seen.cards(page).all()
-    word = first.get_by_placeholder("prompt word")
-    word.fill(" woman ")
-    word.press("Enter")
-    assert seen.value(page, node_id)[0] == {
-        "file": "astronaut.png",
-        "name": "astronaut",
-        "kind": "object",
-        "word": "woman",
-    }
-    refused = second.get_by_placeholder("prompt word")
-    refused.fill("a@b")
-    refused.press("Enter")
-    assert "The word a@b holds an @" in second.get_by_role("alert").inner_text()
-    refused.press("Escape")
-    assert refused.input_value() == ""
-    saved = page.evaluate("async () => (await app.graphToPrompt()).workflow")
-    graph_page.show_workflow(page, graph_page.BLANK)
-    graph_page.show_workflow(page, saved)
-    seen.look_at_node(page, graph_page.node_ids_of(page, seen.NODE)[0])
-    assert [field.input_value() for field in seen.cards(page).locator(".magref-word").all()] == [
-        "woman",
-        "",
-        "",
-    ]
-    assert seen.prompt_value(page)[0]["word"] == "woman"
-    word = seen.cards(page).first.locator(".magref-word")
-    word.fill("")
-    word.press("Enter")
-    assert "word" not in seen.prompt_value(page)[0]
-
-
 def test_several_photos_belong_to_one_subject(page):
     node_id = seen.add_node(page, THREE)
     first = seen.cards(page).first

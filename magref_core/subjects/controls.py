@@ -81,7 +81,8 @@ class Disentanglement:
     projection: Projection = "value_out"
     coverage: Coverage = "half"
     normalise: bool = True
-    """Where regions overlap, divide by their number, so that no token gets more than one subject's worth."""
+    """Where a token is in several regions, divide by their number, so that it gets no more than one subject's
+    worth."""
     scope: Scope = Scope()
 
     def __post_init__(self) -> None:

@@ -28,7 +28,8 @@ class Regions:
     """Shares of the latent cells of the canvas, [0, 1]."""
 
     boxes: Tensor
-    """(K, h, w): of a cell's pixels, those in a box of subject k."""
+    """(K, h, w): of a cell's pixels, those in a box of subject k and in no later one of another; their sum
+    over k is at most 1."""
     shown: Tensor
     """(K, h, w): those in which the subject shows, opaque and not covered; their sum over k is at most 1."""
 
@@ -39,7 +40,9 @@ class Regions:
 
 
 def regions_of(canvas: Canvas, subjects: Sequence[Subject]) -> Regions:
-    """Measure where the pictures of each subject lie.
+    """Measure where the pictures of each subject lie, and where they show.
+
+    Where boxes overlap, as over a background behind all, the place belongs to the one that was pasted last.
 
     Args:
         canvas: as composed; pixels beside the last whole cell are left out.
@@ -47,15 +50,18 @@ def regions_of(canvas: Canvas, subjects: Sequence[Subject]) -> Regions:
     """
     owner = {index: number for number, one in enumerate(subjects) for index in one.references}
     rows, columns = canvas.height // PIXEL_STRIDE, canvas.width // PIXEL_STRIDE
-    boxes = np.zeros((len(subjects), canvas.height, canvas.width), np.bool_)
-    top: npt.NDArray[np.int64] = np.full((canvas.height, canvas.width), _NOBODY, np.int64)
+    owns: npt.NDArray[np.int64] = np.full((canvas.height, canvas.width), _NOBODY, np.int64)
+    shows = owns.copy()
     for placement in canvas.placements:
         box, number = placement.box, owner[placement.reference]
-        boxes[number, box.y : box.bottom, box.x : box.right] = True
+        _region(owns, box)[:] = number
         alpha = placed_alpha(canvas.references[placement.reference], height=box.height, width=box.width)
-        _region(top, box)[alpha >= OPAQUE] = number
-    shown = np.stack([top == number for number in range(len(subjects))])
-    return Regions(boxes=_shares(boxes, rows, columns), shown=_shares(shown, rows, columns))
+        _region(shows, box)[alpha >= OPAQUE] = number
+    boxes, shown = (
+        _shares(np.stack([top == number for number in range(len(subjects))]), rows, columns)
+        for top in (owns, shows)
+    )
+    return Regions(boxes=boxes, shown=shown)
 
 
 def token_shares(cells: Tensor, patch: Sequence[int]) -> Tensor:

@@ -15,7 +15,7 @@ export const ENGLISH = {
   "fit": "Fit",
   "fitHint": "Fit the picture into its cell",
   "fill": "Fill",
-  "fillHint": "Cover its cell with the picture, as far as the canvas allows; a background covers the canvas, behind all others",
+  "fillHint": "Cover its cell with the picture, as far as the canvas allows; a background gets as large as the canvas allows, behind all others",
   "centre": "Centre",
   "centreHint": "Put the picture into the middle of its cell",
   "forward": "Forward",

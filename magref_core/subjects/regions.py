@@ -50,17 +50,13 @@ def regions_of(canvas: Canvas, subjects: Sequence[Subject]) -> Regions:
     """
     owner = {index: number for number, one in enumerate(subjects) for index in one.references}
     rows, columns = canvas.height // PIXEL_STRIDE, canvas.width // PIXEL_STRIDE
-    owns: npt.NDArray[np.int64] = np.full((canvas.height, canvas.width), _NOBODY, np.int64)
-    shows = owns.copy()
+    owns, shows = (np.full((canvas.height, canvas.width), _NOBODY, np.int64) for _ in range(2))
     for placement in canvas.placements:
         box, number = placement.box, owner[placement.reference]
-        _region(owns, box)[:] = number
         alpha = placed_alpha(canvas.references[placement.reference], height=box.height, width=box.width)
+        _region(owns, box)[:] = number
         _region(shows, box)[alpha >= OPAQUE] = number
-    boxes, shown = (
-        _shares(np.stack([top == number for number in range(len(subjects))]), rows, columns)
-        for top in (owns, shows)
-    )
+    boxes, shown = (_shares(top, len(subjects), rows, columns) for top in (owns, shows))
     return Regions(boxes=boxes, shown=shown)
 
 
@@ -102,7 +98,8 @@ def _region(values: npt.NDArray[np.int64], box: Box) -> npt.NDArray[np.int64]:
     return values[box.y : box.bottom, box.x : box.right]
 
 
-def _shares(marked: npt.NDArray[np.bool_], rows: int, columns: int) -> Tensor:
-    """(K, H, W) -> (K, rows, columns) float32: share of each cell's pixels."""
-    whole = torch.as_tensor(marked[:, : rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE]).float()
-    return F.avg_pool2d(whole[None], PIXEL_STRIDE)[0]
+def _shares(top: npt.NDArray[np.int64], count: int, rows: int, columns: int) -> Tensor:
+    """Whose each pixel is, (H, W) -> (count, rows, columns) float32: each one's share of each cell."""
+    whole = torch.as_tensor(top[: rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE])
+    marked = torch.stack([whole == number for number in range(count)]).float()
+    return F.avg_pool2d(marked[None], PIXEL_STRIDE)[0]

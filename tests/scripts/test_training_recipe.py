@@ -31,14 +31,7 @@ from scripts.training import bundle, dit_stage, drawing, stages, text_stage
 from scripts.training.files import RunFiles, averaged_models, new_models
 from scripts.training.presets import PRESETS
 from scripts.training.preview import conditions_of, generate
-from scripts.training.samples import (
-    Encoders,
-    draw_samples,
-    make_sample,
-    part_maps,
-    subject_regions,
-    subject_words,
-)
+from scripts.training.samples import Encoders, draw_samples, make_sample, part_maps, subject_words
 from scripts.training.staging import MAX_REFERENCES, StagingOptions, cast_references, stage
 
 SCENES = SceneOptions(height=64, width=96, background_reference=0.5)
@@ -252,24 +245,6 @@ def test_part_maps_tell_who_is_where_on_the_canvas_and_in_the_film():
             for frame in rows[:, 0].unique():
                 seen = heights[frame][own[frame]]
                 assert seen.min() < 0.51 and seen.max() > 0.49
-
-
-def test_regions_are_those_that_the_node_finds():
-    rng = np.random.default_rng(8)
-    seen = set()
-    for _ in range(20):
-        staged = stage(draw_scene(rng, SCENES), STAGING, rng)
-        regions = subject_regions(staged)
-        on_top = torch.full((64, 96), -1)
-        for placement in staged.canvas.placements:
-            box, actor = placement.box, staged.subjects[placement.reference]
-            on_top[box.y : box.bottom, box.x : box.right] = 9 if actor is None else actor
-        shares = [
-            (on_top == n).float().unflatten(0, (4, 16)).unflatten(2, (6, 16)).mean((1, 3)) for n in range(3)
-        ]
-        assert torch.equal(regions, (torch.stack(shares) >= 0.5).to(torch.uint8))
-        seen.add(len(staged.scene.actors))
-    assert len(seen) > 1
 
 
 def test_words_are_of_the_actors_in_order_and_stand_in_the_prompt(tokenizer):

@@ -113,7 +113,7 @@ def attentions(device: str) -> dict[str, str]:
 
     The host's is its own choice. Ours is another on a CPU where the host has made none.
     """
-    _import_pack()
+    import_pack()
     ours = importlib.import_module(f"{PACK}.nodes.attention").chosen_attention(torch.device(device))
     native = importlib.import_module("comfy.ldm.modules.attention").optimized_attention
     return {"ours": ours.__name__, "native": native.__name__}
@@ -121,11 +121,12 @@ def attentions(device: str) -> dict[str, str]:
 
 def load_in_pack(file: Path, options: dict[str, Any]) -> Any:
     """Our DiT as the host's MODEL, out of the pack as the host imports it."""
-    _import_pack()
+    import_pack()
     return importlib.import_module(f"{PACK}.nodes.model").load_magref_dit(str(file), options)
 
 
-def _import_pack() -> None:
+def import_pack() -> None:
+    """Import the pack as the host does, once."""
     if PACK not in sys.modules:
         init = ROOT / "__init__.py"
         spec = importlib.util.spec_from_file_location(PACK, init, submodule_search_locations=[str(ROOT)])

@@ -73,7 +73,7 @@ def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
         "device": device,
         "machine": machine.describe(device),
         "comfyui": importlib.import_module("comfyui_version").__version__,
-        "attention": importlib.import_module("comfy.ldm.modules.attention").optimized_attention.__name__,
+        "attentions": dit_models.attentions(device),
         "shape": {
             **{name: getattr(shape.config, name) for name in ("dim", "ffn_dim", "num_heads", "num_layers")},
             "latent": shape.latent,
@@ -194,11 +194,12 @@ def report(result: dict[str, Any]) -> str:
     shape, rounds, device = result["shape"], len(result["seconds"][OURS]), result["device"]
     rate, flops = result["matmul_flops_per_second"], result["forward_flops"]
     latent = " x ".join(str(size) for size in shape["latent"])
+    attention = ", ".join(f"{model} `{name}`" for model, name in result["attentions"].items())
     lines = [
         f"# DiT speed on {device}, {result['date']}",
         "",
-        f"One forward pass through ComfyUI {result['comfyui']} with attention `{result['attention']}`; "
-        "both models have the same random weights and inputs.",
+        f"One forward pass through ComfyUI {result['comfyui']}; both models have the same random weights and "
+        f"inputs. Attention: {attention}.",
         "",
         table(result),
         "",

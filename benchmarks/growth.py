@@ -205,7 +205,7 @@ def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
         "device": device,
         "machine": machine.describe(device),
         "comfyui": importlib.import_module("comfyui_version").__version__,
-        "attention": importlib.import_module("comfy.ldm.modules.attention").optimized_attention.__name__,
+        "attentions": dit_models.attentions(device),
         "shape": {
             **{name: getattr(config, name) for name in ("dim", "ffn_dim", "num_heads", "num_layers")},
             "dtype": str(sizes[0].shape.dtype).removeprefix("torch."),
@@ -290,7 +290,8 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from error
     print("", size_table(result), *growth_lines(result), "", *whole_run_lines(result), sep="\n")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    file = arguments.folder / f"{result['date']}-growth-{arguments.device}"
+    chosen = "-pytorch-attention" if arguments.pytorch_attention else ""
+    file = arguments.folder / f"{result['date']}-growth-{arguments.device}{chosen}"
     file.with_suffix(".md").write_text(report(result), encoding="utf-8")
     file.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten: {file.with_suffix('.md').name} and .json in {arguments.folder}")

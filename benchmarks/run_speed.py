@@ -97,7 +97,7 @@ def _measure_runs(
     inputs = speed_ways.inputs_of(shape)
     both, all_ways = (
         (speed_ways.OURS, speed_ways.NATIVE),
-        (speed_ways.NATIVE, speed_ways.OURS, *speed_ways.OTHERS),
+        (speed_ways.NATIVE, speed_ways.OURS, *speed_ways.others_on(device)),
     )
 
     def runner(way: speed_ways.Way, steps: int) -> Callable[[], Any]:
@@ -123,7 +123,7 @@ def _measure_around(shape: Shape, device: str, arguments: argparse.Namespace) ->
     from benchmarks.support.speed_vae import AroundTheRun
 
     with torch.inference_mode():
-        around = AroundTheRun(shape, arguments.vae_dim)
+        around = AroundTheRun(shape, arguments.vae_dim, device)
         overheads = [around.overhead_seconds() for _ in range(arguments.rounds + 1)][1:]
         models = ("ours", "native")
         return {

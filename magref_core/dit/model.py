@@ -109,8 +109,8 @@ class MagrefDiT(nn.Module):
             clip_fea: (B, N, 1280) of the canvas from `clip_pixels`; None leaves the image branch out.
             transformer_options: patches of a host.
             subjects: the controls of subjects; None for the plain model.
-            prepared: what is known already of this very `context` and `clip_fea`. It is ignored of others, and
-                where blocks are replaced.
+            prepared: what is known already of this very `context` and `clip_fea`; it is ignored of others
+                and where a host replaces blocks.
 
         Returns:
             (B, 16, T, H, W) float32, noise minus video.

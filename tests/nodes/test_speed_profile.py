@@ -173,7 +173,7 @@ def test_a_cache_that_the_model_brings_is_left_alone(node):
 def test_a_cache_behind_the_profile_is_refused(node):
     model = models.our_model()
     quick = node.execute(profile(model, "balanced")[0], 0.3, 0.1, 0.9, False).args[0]
-    with pytest.raises(MagrefError, match="EasyCache or LazyCache stands behind .* take it out"):
+    with pytest.raises(MagrefError, match=r"EasyCache or LazyCache stands behind .* take it out"):
         magref_sample(quick)
     without_reuse, _ = apply_plan(model, plan_of(guidance_end=0.7))
     assert magref_sample(node.execute(without_reuse, 0.3, 0.1, 0.9, False).args[0]).isfinite().all()

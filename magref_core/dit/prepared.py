@@ -125,7 +125,8 @@ class RunMemory:
             text: (B, L, 4096) in the compute dtype.
             image: (B, N, 1280) likewise, or None.
             room: bytes that the keys and values of this prompt may take; 0 for no keys and values.
-            spare: bytes that may be kept of this prompt in all; if the tokens alone take more, none are kept.
+            spare: bytes that may be kept of this prompt in all, with copies of what is given; if that takes
+                more without keys and values too, nothing is kept.
 
         Returns:
             It holds the tensors that are given; hand those to the model.
@@ -143,6 +144,7 @@ class RunMemory:
         # What other weights have computed is of no use any more.
         self._entries = [entry for entry in self._entries if entry.weights == weights][1 - MAX_ENTRIES :]
         copies = (text.clone(), None if image is None else image.clone())
+        spare -= sum(tensor.nbytes for tensor in copies if tensor is not None)
         prepared = prepare(dit, text, image, room=room, spare=spare)
         if prepared.num_bytes <= spare:
             kept = prepared._replace(text=copies[0], image=copies[1])

@@ -50,8 +50,8 @@ class Prepared(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Of all that was computed."""
-        kept = [self.context]
+        """Of all that is held."""
+        kept = [self.text, self.context, *(() if self.image is None else (self.image,))]
         for text, image in self.keys_values:
             kept += [*text, *(image or ())]
         return sum(tensor.nbytes for tensor in kept)
@@ -72,14 +72,15 @@ def prepare(
         text: (B, L, 4096) in the compute dtype.
         image: (B, N, 1280) likewise, or None.
         room: bytes that keys and values may take; they are left out if they take more.
-        spare: bytes that they may take together with the tokens; likewise.
+        spare: bytes that they may take together with all tokens; likewise.
     """
     context, num_image_tokens = dit.embed_context(text, image)
-    keys_values: tuple[KeysValues, ...] = ()
-    if 2 * len(dit.blocks) * context.nbytes <= min(room, spare - context.nbytes):
+    tokens = Prepared(text, image, context, num_image_tokens, ())
+    if 2 * len(dit.blocks) * context.nbytes <= min(room, spare - tokens.num_bytes):
         attentions = cast("list[CrossAttention]", [plain(plain(block).cross_attn) for block in dit.blocks])
-        keys_values = tuple(attention.keys_values(context, num_image_tokens) for attention in attentions)
-    return Prepared(text, image, context, num_image_tokens, keys_values)
+        known = tuple(attention.keys_values(context, num_image_tokens) for attention in attentions)
+        return tokens._replace(keys_values=known)
+    return tokens
 
 
 def plain(module: nn.Module) -> Any:
@@ -144,7 +145,6 @@ class RunMemory:
         # What other weights have computed is of no use any more.
         self._entries = [entry for entry in self._entries if entry.weights == weights][1 - MAX_ENTRIES :]
         copies = (text.clone(), None if image is None else image.clone())
-        spare -= sum(tensor.nbytes for tensor in copies if tensor is not None)
         prepared = prepare(dit, text, image, room=room, spare=spare)
         if prepared.num_bytes <= spare:
             kept = prepared._replace(text=copies[0], image=copies[1])

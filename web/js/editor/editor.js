@@ -379,7 +379,7 @@ export class CanvasEditor {
     if (action === "undo" || action === "redo") return this.#travel(action);
     if (action === "snap" || action === "mask") return this.#switch(action);
     const shown = { placements: this.shown.placements, pictures: this.#pictures, selected: this.#selected };
-    const values = act(action, { settings: this.#settings, ...shown });
+    const values = act(action, { settings: this.#settings, cells: this.#cells(), ...shown });
     return values && this.#change(values);
   }
 

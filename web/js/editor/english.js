@@ -7,7 +7,7 @@ export const ENGLISH = {
   "official": "Official",
   "officialHint": "The official layout for layout_seed: removes all boxes of your own",
   "shuffle": "Shuffle",
-  "shuffleHint": "The official layout for the next layout_seed",
+  "shuffleHint": "The pictures dealt out anew, by the next layout_seed",
   "arrange": "Arrange",
   "arrangeHint": "Let the shapes and kinds of the pictures choose the layout",
   "equalise": "Equal sizes",

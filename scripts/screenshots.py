@@ -101,7 +101,7 @@ DENSITY = 2
 NODE_MARGIN = 28
 NODE_WIDTH = 360
 """The least; file names need it."""
-NODE_SIZES = {BINDER: (560, 400), "MagrefLoadReferences": (420, 560)}
+NODE_SIZES = {BINDER: (460, 330), "MagrefLoadReferences": (420, 380)}
 """The least of single nodes: room for the open list above the line of chips, and for every card."""
 WORKFLOW_MARGIN = 40
 WORKFLOW_WIDTH = 2000
@@ -230,6 +230,8 @@ def take_nodes(browser: Browser, url: str, names: Collection[str]) -> None:
             kind = node["class_type"]
             if not kind.startswith(NODE_PREFIX) or kind in taken or (names and kind not in names):
                 continue
+            if kind == BINDER and workflow is not UNSHOWN:
+                continue  # its prompt there has nothing to mend
             taken.add(kind)
             graph_page.show_workflow(page, workflow)
             compute_canvas(page)

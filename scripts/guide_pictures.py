@@ -101,7 +101,7 @@ def take_gallery(page: Page) -> None:
         card.locator(".magref-name").fill(entry["name"])
         card.locator(".magref-name").press("Enter")
         card.get_by_label("Kind").select_option(entry["kind"])
-    page.evaluate("() => document.activeElement.blur()")
+    page.evaluate("() => { document.activeElement.blur(); app.canvas.deselectAll() }")
     page.wait_for_function(THUMBNAILS)
     _take_node(page, node_id, "start_gallery.png")
 

@@ -1,4 +1,8 @@
-"""Weights of `sprite_verdicts`; written by `benchmarks/subject_report.py --fit`, not by hand."""
+"""Weights of `sprite_verdicts`, not written by hand.
+
+These were fitted to 216 drawn videos of the seeds 1, 2 and 5; `benchmarks/subject_report.py --fit` fits them
+anew, to its FIT_CASES, and writes this file.
+"""
 
 from __future__ import annotations
 

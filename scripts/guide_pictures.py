@@ -75,7 +75,7 @@ def take_templates(page: Page) -> None:
     dialog = page.get_by_role("dialog")
     dialog.get_by_text(PACK_NAME, exact=True).click()
     for workflow in WORKFLOWS:
-        page.get_by_test_id(f"template-workflow-{workflow.name}").locator("img").first.wait_for()
+        graph_page.find_template(page, workflow.name).locator("img").first.wait_for()
     page.wait_for_function(THUMBNAILS)
     screenshots.take(page, _seen(dialog.bounding_box()), FOLDER / "start_templates.png")
     page.keyboard.press("Escape")

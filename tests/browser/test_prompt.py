@@ -56,7 +56,9 @@ def test_the_keyboard_chooses_and_writes_a_name(page, box):
 
 
 def test_the_mouse_chooses_a_name_and_the_box_keeps_the_focus(page, box):
-    box.press_sequentially("look, @r")
+    box.press_sequentially("look, @")
+    writing.names(page).first.wait_for()
+    box.press_sequentially("r")
     writing.wait_for_list(page, "red mug", "girl")
     writing.names(page).nth(1).click()
     writing.wait_for_list(page)

@@ -28,6 +28,9 @@ MARKS = (
 CHIPS = """() => [...document.querySelectorAll('.magref-chips')].filter(one => one.offsetParent).flatMap(
     line => [...line.children].map(
         chip => [chip.dataset.state, chip.innerText.replace(/\\s+/g, ' ').trim()]))"""
+STILL = 700
+"""Milliseconds."""
+
 IN_PLACE = """() => {
     const line = [...document.querySelectorAll('.magref-chips')].filter(one => one.offsetParent)
     return line.length === 1 && document.querySelectorAll('.magref-mirror').length === 1
@@ -59,6 +62,9 @@ def open_prompt(page: Page, workflow: dict[str, Any], *, node_id: str = BINDER_I
 def look_at_prompt(page: Page, *, node_id: str = BINDER_ID) -> Locator:
     """Bring the prompt into view, and wait until it is watched; its text box."""
     graph_page.look_at(page, graph_page.node_area(page, node_id))
+    page.wait_for_function(IN_PLACE)
+    graph_page.settle(page)
+    page.wait_for_timeout(STILL)  # Nodes 2.0 may put another text box in the place of the first
     page.wait_for_function(IN_PLACE)
     return box(page)
 

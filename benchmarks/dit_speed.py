@@ -29,7 +29,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -215,14 +215,6 @@ def report(result: dict[str, Any]) -> str:
         f"Again: `python scripts/bench.py dit_speed --device {device} --rounds {rounds}`",
     ]
     return "\n".join(lines) + "\n"
-
-
-def enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ import gc
 import importlib
 import importlib.util
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -31,7 +30,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -264,18 +263,10 @@ def _positive(text: str) -> int:
     return number
 
 
-def _enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
-
-
 def main() -> None:
     """Measure, print, and write the report."""
     arguments = read_arguments()
-    host = _enter_host_python()
+    host = enter_host_python()
     import torch
 
     from benchmarks.support.growth_table import growth_lines, report, size_table, whole_run_lines

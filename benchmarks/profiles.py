@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import hashlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -26,7 +25,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 # What needs torch is imported where it is used: at first this may run in a Python without it.
@@ -150,18 +149,10 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
-
-
 def main() -> None:
     """Measure, print, and write."""
     arguments = read_arguments()
-    host = _enter_host_python()
+    host = enter_host_python()
     import torch
 
     arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks.dit_speed import enter_host_python, matmul_flops_per_second
+from benchmarks.dit_speed import matmul_flops_per_second
 from scripts import ROOT
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ def find_all(
 
 
 def names_missing(references: Sequence[Reference], prompt: str) -> tuple[Finding, ...]:
-    """A finding for each subject that a prompt does not name; see `is_named`.
+    """A finding for each subject that a prompt calls neither by its name nor by a word of it; see `is_named`.
 
     Args:
         references: several of one subject count once, as the first of them.
@@ -96,19 +96,19 @@ def names_missing(references: Sequence[Reference], prompt: str) -> tuple[Finding
     """
     if not prompt.strip():
         return ()
-    subjects: dict[str, Reference] = {}
+    subjects: dict[str, list[Reference]] = {}
     for reference in references:
-        subjects.setdefault(reference.subject or reference.name, reference)
+        subjects.setdefault(reference.subject or reference.name, []).append(reference)
     return tuple(
         Finding(
             severity="warning",
             code="name_missing",
-            reference=reference.name,
+            reference=own[0].name,
             text=f"the prompt does not name '{subject}'",
             remedy="say in the prompt what it does, or give it the name that the prompt uses",
         )
-        for subject, reference in subjects.items()
-        if not is_named(subject, prompt)
+        for subject, own in subjects.items()
+        if not any(is_named(called, prompt) for called in (subject, *(each.word for each in own)) if called)
     )
 
 

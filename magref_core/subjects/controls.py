@@ -214,6 +214,8 @@ class SubjectControls:
         chosen = [index for index in chosen if len(keys[index])]  # the others show in no token
         if not chosen:
             return None
+        if asked.reach == "near":  # who looks at another subject more is known by asking for all of them
+            chosen = [index for index, own in enumerate(keys) if len(own)]
         return Boost(
             rows=rows,
             blocks=asked.scope.blocks(num_blocks),

@@ -200,6 +200,12 @@ def test_several_pictures_of_one_subject_are_missed_once_and_by_the_name_of_the_
     assert names_missing(given, "alice walks") == ()
 
 
+def test_a_subject_may_be_called_by_its_word():
+    given = [reference("ann"), reference("ann 2", subject="ann", word="girl on the left"), reference("rob")]
+    assert [each.reference for each in names_missing(given, "a girl waves on the left")] == ["rob"]
+    assert [each.reference for each in names_missing(given, "rob waves")] == ["ann"]
+
+
 def row(count, **options):
     return [(reference(f"r{index}", **options), (index * 104, 0, 100, 100)) for index in range(count)]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -191,6 +193,16 @@ def test_it_acts_within_its_noise_and_blocks():
         plan = planned(given, sigma=sigma)
         assert (len(plan.injections), len(plan.boosts)) == (acts, acts)
     assert [planned(given).at(block) is not None for block in (3, 4, 7, 8)] == [False, True, True, False]
+
+
+def test_near_a_subject_is_known_by_looking_at_all_of_them():
+    (far,) = planned(controls(identity=IdentityStrength(strengths=(1.0, 0.0)))).boosts
+    (near,) = planned(controls(identity=IdentityStrength(strengths=(1.0, 0.0), reach="near"))).boosts
+    assert not far.near and len(far.keys) == len(far.factors) == 1
+    assert near.near and near.factors == (math.expm1(1.0), 0.0)
+    assert near.keys[0].tolist() == far.keys[0].tolist() != near.keys[1].tolist()
+    resting = controls(identity=IdentityStrength(strengths=(0.0, 0.0), reach="near"))
+    assert planned(resting) == SubjectPlan()
 
 
 def test_a_part_of_the_canvas_has_its_part_of_the_regions():

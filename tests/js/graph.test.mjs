@@ -27,7 +27,7 @@ test("the list of the loader is found, one entry for each photo and none for wha
     { name: "place", kind: "background", file: "place.png" },
   ]);
   assert.equal(found.files.length, 2);
-  assert.deepEqual([found.isCut, found.note], [false, ""]);
+  assert.deepEqual([found.isChanged, found.note], [false, ""]);
 });
 
 test("the walk goes through cut-outs, reroutes and bypassed nodes", () => {
@@ -43,7 +43,7 @@ test("the walk goes through cut-outs, reroutes and bypassed nodes", () => {
   graph.link(other, 0, node, "references");
   const found = findReferences(node);
   assert.equal(found.entries.length, 4);
-  assert.equal(found.isCut, true);
+  assert.equal(found.isChanged, true);
 });
 
 test("a changed setting of a cut-out is told", () => {
@@ -52,9 +52,23 @@ test("a changed setting of a cut-out is told", () => {
   const cut = graph.add("MagrefAutoMaskSubject", { inputs: ["references"], widgets: { method: "auto" } });
   graph.link(loader(graph), 0, cut, "references");
   graph.link(cut, 0, node, "references");
-  assert.deepEqual(findReferences(node).cutting, [[["method", "auto"]]]);
+  assert.deepEqual(findReferences(node).changes, [[["method", "auto"]]]);
   cut.widgets[0].value = "grabcut";
-  assert.deepEqual(findReferences(node).cutting, [[["method", "grabcut"]]]);
+  assert.deepEqual(findReferences(node).changes, [[["method", "grabcut"]]]);
+});
+
+test("the walk goes through decorrelation, and a changed setting of it is told", () => {
+  const graph = new Graph();
+  const node = canvas(graph);
+  const cut = graph.add("MagrefAutoMaskSubject", { inputs: ["references"], widgets: { method: "auto" } });
+  const change = graph.add("MagrefDecorrelateReferences", { inputs: ["references"], widgets: { seed: 1 } });
+  graph.link(loader(graph), 0, cut, "references");
+  graph.link(cut, 0, change, "references");
+  graph.link(change, 0, node, "references");
+  const found = findReferences(node);
+  assert.deepEqual([found.entries.length, found.isChanged], [4, true]);
+  change.widgets[0].value = 2;
+  assert.deepEqual(findReferences(node).changes, [[["seed", 2]], [["method", "auto"]]]);
 });
 
 test("a bypassed cut-out does not cut", () => {
@@ -63,7 +77,7 @@ test("a bypassed cut-out does not cut", () => {
   const cut = graph.add("MagrefAutoMaskSubject", { inputs: ["references"], mode: 4 });
   graph.link(loader(graph), 0, cut, "references");
   graph.link(cut, 0, node, "references");
-  assert.equal(findReferences(node).isCut, false);
+  assert.equal(findReferences(node).isChanged, false);
 });
 
 test("the walk enters a subgraph from outside and leaves it from inside", () => {

@@ -2,141 +2,37 @@
 
 from __future__ import annotations
 
-import comfy.sd
+import math
+
 import pytest
 import torch
-from comfy_extras.nodes_easycache import EasyCacheNode
-from comfy_extras.nodes_torch_compile import TorchCompileModel
 from magref_pack.magref_core.canvas.compose import compose_canvas
 from magref_pack.magref_core.canvas.layout import arrange
 from magref_pack.magref_core.errors import MagrefError
 from magref_pack.magref_core.subjects.spans import Binding, BoundSubject
-from magref_pack.nodes import subject_model
+from magref_pack.nodes import guidance, subject_model, subjects
 from magref_pack.nodes.guidance import ApplyMaskedGuidance
 from magref_pack.nodes.guider import ReferenceGuider
-from magref_pack.nodes.subject_controls import IdentityStrengthNode, SubjectDisentangle
 from magref_pack.nodes.subject_model import CONTROLS
-from magref_pack.nodes.subject_places import BINDING, CANVAS, canvas_values
+from magref_pack.nodes.subject_places import BINDING, CANVAS
 from magref_pack.nodes.subjects import BindSubjects
 
 import nodes
 
-from . import lora_files, models, runs, subject_runs
-from .test_compat_compile import fresh_compiler, graphs
+from . import models, runs, subject_runs
+from .controlled_runs import (
+    FRAMES,
+    KINDS,
+    ONLY_DISENTANGLE,
+    ONLY_STRENGTH,
+    bound_pair,
+    canvas,
+    controlled,
+    each_control,
+    spied,
+    zero,
+)
 from .test_compat_windows import with_windows
-
-__all__ = ["fresh_compiler"]
-
-FRAMES = 7
-ALPHA = {
-    "alpha": 0.5,
-    "subjects": "",
-    "projection": "value_out",
-    "coverage": "half",
-    "normalise": True,
-}
-STRENGTH = {"strength": 1.0, "subjects": "", "reach": "everywhere"}
-SCOPE = {"start_sigma": 1.0, "end_sigma": 0.0, "first_block": 0, "last_block": -1}
-KINDS = [(SubjectDisentangle, ALPHA), (IdentityStrengthNode, STRENGTH)]
-each_control = pytest.mark.parametrize(("node", "values"), KINDS)
-ONLY_DISENTANGLE, ONLY_STRENGTH = KINDS
-
-
-def canvas():
-    """Two subjects beside each other on 48 x 32 pixels."""
-    given = tuple(subject_runs.reference(name, seed=seed) for seed, name in enumerate(("girl", "mug")))
-    return compose_canvas(given, arrange([(32, 32)] * 2, height=32, width=48, seed=0), height=32, width=48)
-
-
-def bound_pair(**size):
-    """Positive and negative; the positive says who is who and where."""
-    positive, negative = runs.prompts(**size)
-    subjects = tuple(
-        BoundSubject(name=name, word=name, how="mention", positions=own, pieces=())
-        for name, own in (("girl", (1, 2)), ("mug", (4,)))
-    )
-    words = {BINDING: Binding(prompt="", num_tokens=6, subjects=subjects)} | canvas_values(canvas())
-    return [[positive[0][0], positive[0][1] | words]], negative
-
-
-def controlled(model, node, values, pair=None, **changes):
-    """The pair with a control on its positive."""
-    positive, negative = bound_pair() if pair is None else pair
-    return node.execute(model, positive, **(values | SCOPE | changes)).args[0], negative
-
-
-def zero(node):
-    return {"alpha": 0.0} if node is SubjectDisentangle else {"strength": 0.0}
-
-
-def spied(model):
-    """A clone of the model, and for each forward its plan and its options."""
-    plans, watched = [], model.clone()
-    forward = model.get_model_object("diffusion_model.forward_orig")
-
-    def note(x, t, context, *args, **kwargs):
-        plans.append(
-            (kwargs.get("subjects"), context.clone(), kwargs["transformer_options"]["cond_or_uncond"])
-        )
-        return forward(x, t, context, *args, **kwargs)
-
-    watched.add_object_patch("diffusion_model.forward_orig", note)
-    return watched, plans
-
-
-@each_control
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_at_zero_the_video_is_that_of_the_plain_model(node, values, dtype):
-    model = runs.our_model(dtype=dtype)
-    plain = runs.sample(model, pair=runs.prompts())
-    pair = controlled(model, node, values, **zero(node))
-    assert CONTROLS not in pair[0][0][1]
-    assert torch.equal(runs.sample(model, pair=pair), plain)
-    # Asked for, carried along and batched, but at a noise that never comes.
-    resting = controlled(model, node, values, start_sigma=0.0)
-    assert CONTROLS in resting[0][0][1]
-    assert torch.equal(runs.sample(model, pair=resting), plain)
-
-
-def with_lora(model):
-    return comfy.sd.load_lora_for_models(model, None, lora_files.lora("native"), 1.0, 0)[0]
-
-
-@each_control
-@pytest.mark.parametrize("around", ["windows", "easycache", "lora"])
-def test_at_zero_the_video_is_plain_whatever_is_around_the_model(node, values, around):
-    model = runs.our_model()
-    frames = FRAMES if around == "windows" else 2
-    run = {"latent": runs.empty(frames=frames)}
-    if around == "windows":
-        model = with_windows(model, retain=True)
-    elif around == "easycache":
-        model, run["steps"] = EasyCacheNode.execute(model, 0.9, 0.0, 1.0, False).args[0], 6
-    else:
-        model = with_lora(model)
-    plain = runs.sample(model, pair=runs.prompts(frames=frames), **run)
-    for changes in (zero(node), {"start_sigma": 0.0}):
-        pair = controlled(model, node, values, bound_pair(frames=frames), **changes)
-        assert torch.equal(runs.sample(model, pair=pair, **run), plain)
-    active = controlled(model, node, values, bound_pair(frames=frames))
-    assert runs.largest_difference(runs.sample(model, pair=active, **run), plain) > 1e-3
-
-
-@each_control
-@pytest.mark.usefixtures("fresh_compiler")
-def test_a_compiled_model_keeps_to_the_controls(node, values):
-    model = runs.our_model()
-    compiled = TorchCompileModel.execute(model, "eager").args[0]
-    plain = runs.sample(model, pair=runs.prompts(), steps=4)
-    assert torch.equal(
-        runs.sample(compiled, pair=controlled(model, node, values, **zero(node)), steps=4),
-        runs.sample(compiled, pair=runs.prompts(), steps=4),
-    )
-    pair = controlled(model, node, values, end_sigma=0.5)
-    expected = runs.sample(model, pair=pair, steps=4)
-    torch.testing.assert_close(runs.sample(compiled, pair=pair, steps=4), expected, rtol=0, atol=1e-4)
-    assert runs.largest_difference(expected, plain) > 1e-3
-    assert graphs() == {"graphs": 2, "breaks": 0}, "with and without controls"
 
 
 @each_control
@@ -236,11 +132,30 @@ def test_a_strength_out_of_range_is_refused(value):
         controlled(runs.our_model(), *ONLY_STRENGTH, strength=value)
 
 
-def test_a_negative_strength_weakens():
+def test_a_negative_strength_weakens_as_much_as_e_to_it():
     model = runs.our_model()
-    results = [runs.sample(model, pair=controlled(model, *ONLY_STRENGTH, strength=s)) for s in (-1.0, 1.0)]
-    assert all(torch.isfinite(result).all() for result in results)
-    assert runs.largest_difference(*results) > 1e-3
+    for strength in (-1.0, 1.0):
+        watched, plans = spied(model)
+        pair = controlled(model, *ONLY_STRENGTH, strength=strength)
+        assert torch.isfinite(runs.sample(watched, pair=pair, steps=1)).all()
+        (boost,) = plans[0][0].boosts
+        assert boost.factors == (math.expm1(strength),) * 2 and not boost.near
+
+
+def test_near_is_handed_on_and_changes_the_video():
+    model = runs.our_model()
+    watched, plans = spied(model)
+    near = runs.sample(watched, pair=controlled(model, *ONLY_STRENGTH, reach="near", subjects="mug: 0"))
+    assert plans[0][0].boosts[0].near and len(plans[0][0].boosts[0].keys) == 2
+    everywhere = runs.sample(model, pair=controlled(model, *ONLY_STRENGTH, subjects="mug: 0"))
+    assert runs.largest_difference(near, everywhere) > 1e-4
+
+
+@pytest.mark.parametrize("number", ["nan", "1000", "-9"])
+def test_a_number_of_a_subject_out_of_range_is_refused(number):
+    for kind, what in ((ONLY_DISENTANGLE, "alpha"), (ONLY_STRENGTH, "strength")):
+        with pytest.raises(MagrefError, match=rf"{what} is .+, but must be from"):
+            controlled(runs.our_model(), *kind, subjects=f"girl: {number}")
 
 
 @each_control
@@ -271,6 +186,17 @@ def test_who_is_not_named_gets_no_words_and_an_alpha_of_its_own_is_an_error():
         controlled(model, *ONLY_DISENTANGLE, pair=unnamed_pair(), subjects="mug: 1")
     strengths = controlled(model, *ONLY_STRENGTH, pair=unnamed_pair())[0][0][1][CONTROLS].identity.strengths
     assert strengths == (1.0, 1.0), "looking at a picture needs no word"
+
+
+def test_a_prompt_that_names_nobody_is_refused():
+    positive, negative = bound_pair()
+    text, extras = positive[0]
+    lost = tuple(
+        BoundSubject(name=name, word=name, how="missing", positions=(), pieces=()) for name in ("girl", "mug")
+    )
+    pair = [[text, extras | {BINDING: Binding(prompt="", num_tokens=6, subjects=lost)}]], negative
+    with pytest.raises(MagrefError, match="the prompt names no subject"):
+        controlled(runs.our_model(), *ONLY_DISENTANGLE, pair=pair)
 
 
 def test_another_attention_is_told_once_that_it_rests(caplog):
@@ -329,6 +255,29 @@ def test_binding_encodes_the_prompt_as_the_hosts_own_node():
     bound = BindSubjects.execute(clip, "a @girl", given).args[0]
     (plain,) = nodes.CLIPTextEncode().encode(clip, "a girl")
     assert torch.equal(bound[0][0], plain[0][0])
+
+
+def test_the_node_shows_who_is_found_and_by_which_tokens(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        subjects, "show_notices", lambda said, hidden, facts: shown.append((list(said), list(facts)))
+    )
+    binding = BindSubjects.execute(subject_runs.clip(), "a @girl", canvas()).args[0][0][1][BINDING]
+    ((said, facts),) = shown
+    assert said == list(binding.warnings()) and any("does not name 'mug'" in sentence for sentence in said)
+    assert facts == list(binding.sentences()) and any("girl" in fact for fact in facts)
+
+
+def test_the_prompt_that_binding_gives_is_not_called_nameless(monkeypatch):
+    told = []
+    monkeypatch.setattr(guidance, "show_notices", lambda said, hidden: told.extend(said))
+    given = (subject_runs.reference("ann", word="girl"), subject_runs.reference("mug", seed=1))
+    placed = compose_canvas(given, arrange([(32, 32)] * 2, height=32, width=48, seed=0), height=32, width=48)
+    conditioning, prompt, _ = BindSubjects.execute(subject_runs.clip(), "@ann waves", placed).args
+    ApplyMaskedGuidance.execute(
+        conditioning, models.conditioning(2), models.vae(), models.clip_vision(), placed, 5, prompt
+    )
+    assert [sentence for sentence in told if "does not name" in sentence] == [told[0]] and "'mug'" in told[0]
 
 
 def test_without_a_text_encoder_or_a_known_name_there_is_a_sentence():

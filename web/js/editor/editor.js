@@ -35,7 +35,7 @@ export class CanvasEditor {
   #selected = null;
   #dragged = null;
   #isTravelling = false;
-  #found = { entries: null, files: null, isCut: false, note: "" };
+  #found = { entries: null, files: null, isChanged: false, note: "" };
   #pictures = new Map();
   #pictureNote = "";
   #run = null;
@@ -175,7 +175,7 @@ export class CanvasEditor {
   }
 
   #runKey(found) {
-    return JSON.stringify([readSettings(this.node), found.entries, found.isCut, found.cutting]);
+    return JSON.stringify([readSettings(this.node), found.entries, found.isChanged, found.changes]);
   }
 
   get #settings() {
@@ -280,7 +280,7 @@ export class CanvasEditor {
 
   #panelNote(result) {
     if (this.#isFresh() || !this.#pictures.size) return "";
-    if (result && this.#found.isCut) return say("beforeCut");
+    if (result && this.#found.isChanged) return say("beforeChange");
     return result || this.#found.files ? "" : say("runFirst");
   }
 

@@ -65,7 +65,7 @@ export const ENGLISH = {
   "promoted": "The placements were promoted to the subgraph, whose node cannot show this editor: un-promote them to change them here.",
   "unknownSettings": "Not known before a run, since it comes over a link: {names}.",
   "covered": "More than half of {names} is covered.",
-  "beforeCut": "Before cut-outs: run the graph to see the pictures cut out.",
+  "beforeChange": "As loaded: run the graph to see the pictures cut out or changed.",
   "runFirst": "Run the graph to see numbers and findings.",
   "noPictures": "No pictures are connected: connect MAGREF Load References to the input references.",
   "unknownPictures": "The pictures are not known yet: run the graph once to see them here.",

@@ -7,7 +7,8 @@ import { connectedPictures, isLinked, knownValue, MOST_STEPS, sourceOf, typeOf, 
 import { say } from "./words.js";
 
 const LOADER = "MagrefLoadReferences";
-const CUTTER = "MagrefAutoMaskSubject";
+/** Nodes that hand the same list on with other pictures. */
+const CHANGERS = new Set(["MagrefAutoMaskSubject", "MagrefDecorrelateReferences"]);
 
 /**
  * @typedef {Object} Entry - one picture of the list.
@@ -22,8 +23,8 @@ const CUTTER = "MagrefAutoMaskSubject";
  * @typedef {Object} Found
  * @property {Entry[]|null} entries - null where the list cannot be known before a run.
  * @property {Object[]|null} files - entries for the route /magref/preview; null if not all are files.
- * @property {boolean} isCut - MAGREF Auto Mask Subject stands between, so outlines are known after a run only.
- * @property {Array[]} cutting - the settings of each MAGREF Auto Mask Subject on the way; a change makes a run stale.
+ * @property {boolean} isChanged - another node cuts out or changes the pictures, so they are known after a run only.
+ * @property {Array[]} changes - the settings of each such node on the way; another setting makes a run stale.
  * @property {string} note - one sentence where something is missing, else empty.
  */
 
@@ -33,18 +34,18 @@ const CUTTER = "MagrefAutoMaskSubject";
  * @returns {Found}
  */
 export function findReferences(node) {
-  const nothing = (note) => ({ entries: null, files: null, isCut: false, cutting: [], note });
+  const nothing = (note) => ({ entries: null, files: null, isChanged: false, changes: [], note });
   let source = sourceOf(node, "references");
   if (!source)
     return nothing(say("noPictures"));
-  const cutting = [];
-  for (let step = 0; source && typeOf(source.node) === CUTTER && step < MOST_STEPS; step++) {
-    cutting.push(settingsOf(source.node));
+  const changes = [];
+  for (let step = 0; source && CHANGERS.has(typeOf(source.node)) && step < MOST_STEPS; step++) {
+    changes.push(settingsOf(source.node));
     source = sourceOf(source.node, "references");
   }
   if (!source || typeOf(source.node) !== LOADER)
     return nothing(say("unknownPictures"));
-  return { ...readLoader(source.node), isCut: cutting.length > 0, cutting };
+  return { ...readLoader(source.node), isChanged: changes.length > 0, changes };
 }
 
 /** Name and value of each of a node's inputs; not of what ComfyUI adds to show a run's picture or text. */

@@ -105,7 +105,7 @@ def fit_anew() -> None:
     import numpy as np
 
     from benchmarks.support.report_cases import KINDS, draw_case
-    from benchmarks.support.report_fit import fit, write
+    from benchmarks.support.report_fit import fit, network_id, write
     from magref_core.evaluation.sightings import spread
     from magref_core.evaluation.sprite_finder import find_by_sprites
     from magref_core.evaluation.sprite_verdicts import measures_of
@@ -120,7 +120,36 @@ def fit_anew() -> None:
                 measures.append(measures_of(sightings))
                 truth += case.truth
             print(f"{width} x {height}: {number + 1} of {cases}", flush=True)
-    write(ROOT / "magref_core" / "evaluation" / "sprite_weights.py", *fit(np.concatenate(measures), truth))
+    file = ROOT / "magref_core" / "evaluation" / "sprite_weights.py"
+    write(file, *fit(np.concatenate(measures), truth), cases=FIT_CASES, network=network_id())
+
+
+def introduction(records: list[dict[str, Any]], seed: int) -> str:
+    """What was measured, by which network and which weights."""
+    from safetensors import safe_open
+
+    from benchmarks.support.report_fit import network_id
+    from magref_core.evaluation.halves import WEIGHTS
+    from magref_core.evaluation.sprite_weights import FITTED_TO, NETWORK
+
+    several = [each for each in records if each["kind"] != "lone"]
+    right, count = sum(map(_num_right, several)), sum(len(each["truth"]) for each in several)
+    with safe_open(str(WEIGHTS), "pt") as file:  # pyright: ignore[reportUnknownVariableType]
+        trained: dict[str, str] = file.metadata()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    fitted = ", ".join(
+        f"{4 * cases} videos of {width} x {height} of seed {of_fit}"
+        for height, width, of_fit, cases in FITTED_TO
+    )
+    if FITTED_TO != FIT_CASES or network_id() != NETWORK:
+        fitted = "other videos or another network than `--fit` would use now"
+    lines = [
+        f"Drawn videos of seed {seed}, to which neither the network nor the weights were fitted.",
+        "Intervals are 95 %, by bootstrap over videos.",
+        f"Right over all kinds but lone: {right / max(1, count):.3f} of {count}.",
+        f"The network learned from {trained['frames']} frames, shown {trained['epochs']} times.",
+        f"The weights were fitted to {fitted}.",
+    ]
+    return "\n".join([*lines, ""])
 
 
 def main() -> int:
@@ -145,10 +174,13 @@ def main() -> int:
         return 0
     records = [record for size in SIZES for record in measure(size, arguments.cases, arguments.seed)]
     text = table(records)
-    print(f"\n{text}")
+    about = introduction(records, arguments.seed)
+    print(f"\n{about}\n{text}")
     if arguments.out:
         stem = arguments.out / f"{datetime.date.today().isoformat()}-subject-report"
-        stem.with_suffix(".md").write_text(f"# Verdicts of the subject report\n\n{text}", encoding="utf-8")
+        stem.with_suffix(".md").write_text(
+            f"# Verdicts of the subject report by colours\n\n{about}\n{text}", encoding="utf-8"
+        )
         stem.with_suffix(".json").write_text(json.dumps(records), encoding="utf-8")
     return 0
 

@@ -1,7 +1,15 @@
-"""Weights of `sprite_verdicts`; written by `benchmarks/subject_report.py --fit`, not by hand."""
+"""Weights of `sprite_verdicts`, for the time being: `benchmarks/subject_report.py --fit` writes others.
+
+These come from 160 videos of seed 5, by an earlier finder and with an earlier cut of merged subjects, and from
+56 of seeds 1 and 2.
+"""
 
 from __future__ import annotations
 
+FITTED_TO: tuple[tuple[int, int, int, int], ...] = ()
+"""Height, width, seed and number of the videos of each kind; empty where that is not known."""
+NETWORK = ""
+"""Checksum (CRC-32) of the network of halves that saw them; empty where that is not known."""
 # fmt: off
 MEANS = (
     0.73520, 0.76009, 0.70118, -0.39340, 0.58172, 0.09132, 0.12812, 0.17909,

@@ -1,7 +1,7 @@
 """Weights of `sprite_verdicts`, for the time being: `benchmarks/subject_report.py --fit` writes others.
 
-These come from 160 videos of seed 5, by an earlier finder and with an earlier cut of merged subjects, and from
-56 of seeds 1 and 2.
+These come from 160 videos of seed 5, by an earlier finder and with an earlier cut of merged subjects, and
+from 56 of seeds 1 and 2.
 """
 
 from __future__ import annotations

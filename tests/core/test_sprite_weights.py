@@ -6,8 +6,10 @@ import runpy
 
 import numpy as np
 
+from benchmarks.subject_report import FIT_CASES
 from benchmarks.support.report_fit import fit, network_id, write
 from magref_core.evaluation.sprite_verdicts import STATES, expand
+from magref_core.evaluation.sprite_weights import FITTED_TO, NETWORK
 
 CASES = ((64, 96, 1, 3), (96, 160, 1, 2))
 
@@ -46,3 +48,9 @@ def test_a_swapped_subject_counts_as_there():
 
 def test_the_network_is_told_by_its_file():
     assert len(network_id()) == 8 and int(network_id(), 16) >= 0
+
+
+def test_the_shipped_weights_are_those_of_the_command():
+    """Whoever trains the network or changes the videos fits anew: scripts/bench.py subject_report --fit."""
+    assert FITTED_TO == FIT_CASES
+    assert network_id() == NETWORK

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks.quality import enter_host_python, natural, positive, preset_of, rounded
+from benchmarks.quality import natural, positive, preset_of, rounded
 from scripts import ROOT
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:

@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,7 @@ if __package__ in (None, ""):
 
 from scripts import ROOT
 from scripts.convert import DEMO, NAMES
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -112,16 +110,10 @@ def read_arguments() -> argparse.Namespace:
     return arguments
 
 
-def _enter_host_python() -> None:
-    """Start this script again in ComfyUI's Python where this one lacks its packages."""
-    if not (os.environ.get("COMFYUI_PATH") and find_spec("comfy_aimdo")):
-        use_host_python()
-
-
 def main() -> None:
     """Measure, print, and write the report."""
     arguments = read_arguments()
-    _enter_host_python()
+    enter_host_python()
     from benchmarks.support.docs import put_between_marks
     from magref_core.errors import MagrefError
 

@@ -29,7 +29,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def measure(device: str, rounds: int, host: Path) -> dict[str, Any]:
         "device": device,
         "machine": machine.describe(device),
         "comfyui": importlib.import_module("comfyui_version").__version__,
-        "attention": importlib.import_module("comfy.ldm.modules.attention").optimized_attention.__name__,
+        "attentions": dit_models.attentions(device),
         "shape": {
             **{name: getattr(shape.config, name) for name in ("dim", "ffn_dim", "num_heads", "num_layers")},
             "latent": shape.latent,
@@ -194,11 +194,12 @@ def report(result: dict[str, Any]) -> str:
     shape, rounds, device = result["shape"], len(result["seconds"][OURS]), result["device"]
     rate, flops = result["matmul_flops_per_second"], result["forward_flops"]
     latent = " x ".join(str(size) for size in shape["latent"])
+    attention = ", ".join(f"{model} `{name}`" for model, name in result["attentions"].items())
     lines = [
         f"# DiT speed on {device}, {result['date']}",
         "",
-        f"One forward pass through ComfyUI {result['comfyui']} with attention `{result['attention']}`; "
-        "both models have the same random weights and inputs.",
+        f"One forward pass through ComfyUI {result['comfyui']}; both models have the same random weights and "
+        f"inputs. Attention: {attention}.",
         "",
         table(result),
         "",
@@ -214,14 +215,6 @@ def report(result: dict[str, Any]) -> str:
         f"Again: `python scripts/bench.py dit_speed --device {device} --rounds {rounds}`",
     ]
     return "\n".join(lines) + "\n"
-
-
-def enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
 
 
 def main() -> None:

@@ -14,11 +14,9 @@ import argparse
 import datetime
 import gc
 import importlib
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -220,14 +218,6 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _enter_host() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
-
-
 def main() -> None:
     """Measure all formats and print the matrix."""
     parser = argparse.ArgumentParser(
@@ -238,7 +228,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="formats with this word in their names, besides fp32")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/formats.md")
     arguments = parser.parse_args()
-    source = _enter_host()
+    source = enter_host_python()
     import torch
 
     from benchmarks.support import dit_models, machine

@@ -19,7 +19,6 @@ import gc
 import importlib
 import importlib.util
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -31,7 +30,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -205,7 +204,7 @@ def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
         "device": device,
         "machine": machine.describe(device),
         "comfyui": importlib.import_module("comfyui_version").__version__,
-        "attention": importlib.import_module("comfy.ldm.modules.attention").optimized_attention.__name__,
+        "attentions": dit_models.attentions(device),
         "shape": {
             **{name: getattr(config, name) for name in ("dim", "ffn_dim", "num_heads", "num_layers")},
             "dtype": str(sizes[0].shape.dtype).removeprefix("torch."),
@@ -264,18 +263,10 @@ def _positive(text: str) -> int:
     return number
 
 
-def _enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
-
-
 def main() -> None:
     """Measure, print, and write the report."""
     arguments = read_arguments()
-    host = _enter_host_python()
+    host = enter_host_python()
     import torch
 
     from benchmarks.support.growth_table import growth_lines, report, size_table, whole_run_lines
@@ -290,7 +281,8 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from error
     print("", size_table(result), *growth_lines(result), "", *whole_run_lines(result), sep="\n")
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    file = arguments.folder / f"{result['date']}-growth-{arguments.device}"
+    chosen = "-pytorch-attention" if arguments.pytorch_attention else ""
+    file = arguments.folder / f"{result['date']}-growth-{arguments.device}{chosen}"
     file.with_suffix(".md").write_text(report(result), encoding="utf-8")
     file.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\nwritten: {file.with_suffix('.md').name} and .json in {arguments.folder}")

@@ -15,7 +15,6 @@ import datetime
 import importlib
 import importlib.util
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -27,7 +26,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -217,18 +216,10 @@ def write(result: dict[str, Any], folder: Path) -> None:
     print(f"\nwritten: {file.name}.md, .json and .png in {folder}")
 
 
-def _enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
-
-
 def main() -> None:
     """Measure, print, and write."""
     arguments = read_arguments()
-    host = _enter_host_python()
+    host = enter_host_python()
     import torch
 
     from benchmarks.support.lora_scores import table

@@ -17,12 +17,11 @@ import gc
 import importlib
 import importlib.util
 import json
-import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 # What needs torch is imported where it is used: at first this may run in a Python without it.
@@ -143,7 +142,7 @@ class Bench:
             f"sampling, {label}",
             patcher,
             lambda: node.execute(patcher, *pair, {"samples": latent}, *settings),
-            None if need is None else need.weights + need.prompts * need.one_pass,
+            None if need is None else need.together,
         )
 
     def decode(self, vae: Any, tile: int) -> Row:
@@ -200,8 +199,22 @@ def make_vae(width: int) -> Any:
     return importlib.import_module("comfy.sd").VAE(sd=model.state_dict())
 
 
+def check_precisions(names: Iterable[str], known: Iterable[str]) -> None:
+    """See that the loader has each of the precisions.
+
+    Raises:
+        HostError: it has not.
+    """
+    if unknown := [name for name in names if name not in known]:
+        raise HostError(f"the precision {unknown[0]!r} is unknown: use {', '.join(known)}")
+
+
 def measure(arguments: argparse.Namespace, size: dict[str, int]) -> list[Row]:
-    """All rows; each model is let go before the next is loaded."""
+    """All rows; each model is let go before the next is loaded.
+
+    Raises:
+        HostError: a precision is unknown to the loader.
+    """
     import torch
 
     from benchmarks.support import dit_models
@@ -209,6 +222,8 @@ def measure(arguments: argparse.Namespace, size: dict[str, int]) -> list[Row]:
     from benchmarks.support.sparse_dit import write_sparse_dit
     from magref_core.dit.config import DiTConfig
 
+    known = importlib.import_module(f"{PACK}.nodes.loaders").PRECISIONS
+    check_precisions(arguments.precision, known)
     is_small = arguments.device == "cpu"
     bench = Bench(arguments.device, size)
     management = importlib.import_module("comfy.model_management")
@@ -218,7 +233,6 @@ def measure(arguments: argparse.Namespace, size: dict[str, int]) -> list[Row]:
         made = [] if arguments.model else [write_sparse_dit(Path(folder) / "zeros.safetensors", config)]
         for file in arguments.model or made:
             for name in arguments.precision if made else ("default",):
-                known = importlib.import_module(f"{PACK}.nodes.loaders").PRECISIONS
                 patcher = dit_models.load_in_pack(file, dict(known[name]))
                 rows.append(bench.sample(file.name if arguments.model else name, patcher))
                 print_row(rows[-1])
@@ -275,18 +289,10 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
-
-
 def main() -> None:
     """Measure, print, and write."""
     arguments = read_arguments()
-    host = _enter_host_python()
+    host = enter_host_python()
     import torch
 
     from benchmarks.support import machine

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import importlib.util
+import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,12 +25,13 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 # What needs torch is imported where it is used: at first this may run in a Python without it.
 
 DOCS = ROOT / "docs" / "profiles.md"
+MARK = "prices"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -67,8 +67,13 @@ def run_worker(arguments: argparse.Namespace, number: int, host: Path) -> None:
 
 
 def stem(arguments: argparse.Namespace) -> str:
-    """Of the files of a run, which only the same run goes on with."""
-    return f"profiles-{arguments.device}-{arguments.scenes}-{arguments.steps}-{arguments.seed}"
+    """Of the files of a run, which only the same run goes on with: the same conditions, models and scenes."""
+    from benchmarks.support.profile_run import CONDITIONS
+    from magref_core.bundle import hashes_of
+
+    rest = repr((CONDITIONS, hashes_of(arguments.models), arguments.preset))
+    told = (arguments.device, arguments.scenes, arguments.steps, arguments.seed)
+    return "-".join(["profiles", *map(str, told), hashlib.sha256(rest.encode()).hexdigest()[:8]])
 
 
 def kept(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -126,26 +131,6 @@ def report(records: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
     )
 
 
-def put_into_docs(text: str) -> None:
-    """Replace what stands between the marks of docs/profiles.md.
-
-    Raises:
-        HostError: the marks are not there.
-    """
-    page = DOCS.read_text(encoding="utf-8")
-    changed, count = re.subn(
-        r"(?<=<!-- prices -->\n).*?(?=<!-- end of prices -->)",
-        lambda _: f"\n{text}\n\n",
-        page,
-        flags=re.DOTALL,
-    )
-    if count != 1:
-        raise HostError(
-            f"{DOCS.name} lacks its marks <!-- prices --> and <!-- end of prices -->: put them back"
-        )
-    DOCS.write_text(changed, encoding="utf-8")
-
-
 def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -164,18 +149,10 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
-
-
 def main() -> None:
     """Measure, print, and write."""
     arguments = read_arguments()
-    host = _enter_host_python()
+    host = enter_host_python()
     import torch
 
     arguments.device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -187,6 +164,7 @@ def main() -> None:
         run_worker(arguments, arguments.worker, host)
         return
     run_workers(arguments, host)
+    from benchmarks.support.docs import put_between_marks
     from benchmarks.support.profile_table import chosen
 
     records = chosen(kept(arguments))
@@ -198,7 +176,7 @@ def main() -> None:
         "[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n", encoding="utf-8"
     )
     if arguments.docs:
-        put_into_docs(text)
+        put_between_marks(DOCS, MARK, text)
     for part in arguments.folder.glob(f"{stem(arguments)}-*.jsonl"):
         part.unlink()
     print(f"\nwritten: {file.name}.md and .json in {arguments.folder}")

@@ -28,7 +28,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from scripts import ROOT
-from scripts.host import use_host_python
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -261,14 +261,6 @@ def positive(text: str) -> int:
 def natural(text: str) -> int:
     """A whole number from 0 on."""
     return positive(str(int(text) + 1)) - 1
-
-
-def enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return use_host_python().source
 
 
 def check_measure(film: float | None) -> None:

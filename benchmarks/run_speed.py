@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks.dit_speed import enter_host_python, matmul_flops_per_second
+from benchmarks.dit_speed import matmul_flops_per_second
 from scripts import ROOT
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _measure_runs(
     inputs = speed_ways.inputs_of(shape)
     both, all_ways = (
         (speed_ways.OURS, speed_ways.NATIVE),
-        (speed_ways.NATIVE, speed_ways.OURS, *speed_ways.OTHERS),
+        (speed_ways.NATIVE, speed_ways.OURS, *speed_ways.others_on(device)),
     )
 
     def runner(way: speed_ways.Way, steps: int) -> Callable[[], Any]:
@@ -123,7 +124,7 @@ def _measure_around(shape: Shape, device: str, arguments: argparse.Namespace) ->
     from benchmarks.support.speed_vae import AroundTheRun
 
     with torch.inference_mode():
-        around = AroundTheRun(shape, arguments.vae_dim)
+        around = AroundTheRun(shape, arguments.vae_dim, device)
         overheads = [around.overhead_seconds() for _ in range(arguments.rounds + 1)][1:]
         models = ("ours", "native")
         return {

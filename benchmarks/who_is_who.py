@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks.quality import enter_host_python, natural, positive, preset_of, rounded, run_workers
+from benchmarks.quality import natural, positive, preset_of, rounded, run_workers
 from scripts import ROOT
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -156,9 +157,10 @@ def run_worker(arguments: argparse.Namespace, number: int, folder: Path, host: P
 
 def write(result: dict[str, Any], folder: Path, *, docs: bool) -> None:
     """The report, the results and the sheet; and, if asked for, the docs."""
+    from benchmarks.support.docs import put_between_marks
     from benchmarks.support.who_run import SHOWN
     from benchmarks.support.who_sheet import draw_sheet
-    from benchmarks.support.who_table import body, labels_of, put_into_docs, report
+    from benchmarks.support.who_table import body, labels_of, report
 
     pictures = result.pop("pictures")
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +172,7 @@ def write(result: dict[str, Any], folder: Path, *, docs: bool) -> None:
     file.with_suffix(".md").write_text(report(result), encoding="utf-8")
     if docs:
         sheet = f"![References, the plain model and each control on the same scenes](img/{DOCS_SHEET.name})"
-        put_into_docs("\n".join([*body(result), "", sheet]), DOCS)
+        put_between_marks(DOCS, "who is who", "\n".join([*body(result), "", sheet]))
     records, variants = result.pop("records"), result.pop("variants")
     head = json.dumps(result, indent=1)[:-2]
     lines = ",\n".join(json.dumps(rounded(record)) for record in records)

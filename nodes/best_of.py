@@ -198,7 +198,7 @@ class Judge:
         video = decode_within_memory(
             self.vae,
             latents[:1],
-            0,
+            None,
             lambda: decode_video(
                 latents[:1], lambda part: host.decode_with(self.vae, part), drop_frames=self.drop_frames
             ),

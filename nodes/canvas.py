@@ -48,7 +48,7 @@ class BuildMaskedCanvas(io.ComfyNode):
                     "reading fills the cells row by row in the order of the list; fitted cuts cells by the "
                     "shapes and kinds of the pictures, so that each is as large as can be; grouped is "
                     "official, with the photos of one subject in one cell; behind is official, with the "
-                    "background over the whole canvas behind the others.",
+                    "background behind the others, as large as the canvas allows.",
                 ),
                 io.Int.Input(
                     "layout_seed",

@@ -135,6 +135,15 @@ class MagrefGuider(comfy.samplers.CFGGuider):
         self.set_cfg(guidance.text_scale)
         self.inner_set_conds(conds)
 
+    @property
+    def most_prompts(self) -> int:
+        """How many prompts are asked for at once at any noise level; see `_guided_by_both`."""
+        keeps_both = self.model_options.get("disable_cfg1_optimization", False)
+        is_guided = keeps_both or not math.isclose(self.cfg, 1)
+        if math.isclose(self.guidance.reference_scale, 1):
+            return 2 if is_guided else 1
+        return 3 if is_guided or self.guidance.form == "chained" else 2
+
     def predict_noise(
         self,
         x: Tensor,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
+import comfy.context_windows
 import comfy.model_management
 import comfy.model_patcher
 import comfy.patcher_extension
+import comfy.samplers
 import torch
 from torch import Tensor
 
@@ -18,14 +21,27 @@ from ..magref_core.sampling.memory import (
     decoding_remedy,
     plan_memory,
     sampling_remedy,
+    second_try,
 )
 from ..magref_core.sizes import FRAME_STRIDE, PIXEL_STRIDE
+from .guider import MagrefGuider
 from .notices import log_warnings, show_on_running_node
 
 KEY = "magref_smaller"
 _KINDS = comfy.patcher_extension.WrappersMP
-_CPU_IS_FULL = "DefaultCPUAllocator"
+_IS_FULL = ("DefaultCPUAllocator", "_STATUS_ALLOC_FAILED", "error: out of memory")
+"""Of the machine, and of the card as cuBLAS, cuDNN and the runtime say it."""
 _CARD_IS_LOST = ("CUDA error", "HIP error", "device-side assert", "GPU is lost")
+_CARD_REFUSES = (
+    "not supported",
+    "STATUS_NOT_SUPPORTED",
+    "STATUS_INVALID_VALUE",
+    "no kernel image",
+    "invalid argument",
+    "invalid configuration",
+    "invalid device function",
+)
+"""What was asked for is wrong for this card or this PyTorch; the card itself is well."""
 
 logger = logging.getLogger(__name__)
 
@@ -39,29 +55,54 @@ class GpuLostError(RuntimeError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is full, of the card or of the machine."""
     return comfy.model_management.is_oom(error) or (
-        isinstance(error, RuntimeError) and _CPU_IS_FULL in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _IS_FULL)
     )
 
 
 def is_card_lost(error: BaseException) -> bool:
     """Whether an error says that the card cannot be used any more in this process."""
+    said = f"{error}".partition("\n")[0]  # advice follows
+    if not isinstance(error, RuntimeError) or any(words in said for words in _CARD_REFUSES):
+        return False
     accelerator = getattr(torch, "AcceleratorError", ())
-    return isinstance(error, accelerator) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _CARD_IS_LOST)
-    )
+    return isinstance(error, accelerator) or any(words in said for words in _CARD_IS_LOST)
 
 
 def need_of(guider: Any, latent: Tensor) -> MemoryNeed | None:
-    """What a run asks for, as the host reckons; None on a CPU, for which its formula is not made."""
-    patcher = guider.model_patcher
-    if comfy.model_management.is_device_cpu(patcher.load_device):
+    """What a run asks for at most, as the host reckons before it splits the prompts.
+
+    None on a CPU, for which its formula is not made, and for guiders and windows that it does not know.
+    """
+    patcher, prompts = guider.model_patcher, prompts_of(guider)
+    if comfy.model_management.is_device_cpu(patcher.load_device) or prompts is None:
         return None
-    is_guided = not (len(guider.original_conds) < 2 or guider.cfg == 1)
+    shape = list(latent.shape)
+    windows = guider.model_options.get("context_handler")
+    if windows is not None:
+        if not isinstance(windows, comfy.context_windows.IndexListContextHandler):
+            return None
+        shape[windows.dim] = min(shape[windows.dim], windows.context_length)
     return MemoryNeed(
         weights=int(patcher.model_size()),
-        one_pass=int(patcher.memory_required(tuple(latent.shape))),
-        prompts=max(2, len(guider.original_conds)) if is_guided else 1,
+        one_pass=int(patcher.model.memory_required(shape)),
+        prompts=prompts,
     )
+
+
+def prompts_of(guider: Any) -> int | None:
+    """How many prompts a guider asks for at once; where it may do without some of them, how many at most.
+
+    None for a guider that keeps its prompts in a way of its own.
+    """
+    conds = getattr(guider, "original_conds", None)
+    if not isinstance(conds, dict) or not conds:
+        return None
+    if isinstance(guider, MagrefGuider):
+        return guider.most_prompts
+    if getattr(type(guider), "predict_noise", None) is not comfy.samplers.CFGGuider.predict_noise:
+        return len(conds)
+    keeps_both = guider.model_options.get("disable_cfg1_optimization", False)
+    return len(conds) if keeps_both or not math.isclose(guider.cfg, 1) else 1
 
 
 def free_for(patcher: Any) -> int:
@@ -77,7 +118,7 @@ def free_for(patcher: Any) -> int:
 
 
 def sample_within_memory(guider: Any, latent: Tensor, run: Callable[[], Tensor]) -> Tensor:
-    """Sample, and once more with the smaller plan where memory runs out.
+    """Sample, and once more with a smaller plan where memory runs out and there is one.
 
     Args:
         guider: of the run, on whose options alone the smaller plan is put.
@@ -85,50 +126,79 @@ def sample_within_memory(guider: Any, latent: Tensor, run: Callable[[], Tensor])
         run: samples from the start, and gives the same each time.
 
     Raises:
-        MagrefError: the smaller plan did not fit either; all models have been removed from the card.
+        MagrefError: no plan fits; all models have been removed from the card.
         GpuLostError: the card answers no longer.
     """
+    patcher = guider.model_patcher
     need = need_of(guider, latent)
     if need is not None:
-        patcher = guider.model_patcher
         sentence = plan_memory(need, free_for(patcher), weights_give_way=patcher.is_dynamic())
         logger.info("sampling %s", sentence)
         show_on_running_node(sentence)
-    result = _tried(run, "sampling")
+    result, second = _tried(run, "sampling"), None
     if result is None:
-        show_and_log(
-            "out of memory while sampling: once more from the start, with the prompts one by one and more "
-            "weights in main memory"
-        )
+        second = _second_try(guider)
         _make_room()
+    if second is not None:
+        show_and_log(f"out of memory while sampling: once more from the start, {second}")
         options = guider.model_options
         guider.model_options = with_smaller_plan(options)
         try:
             result = _tried(run, "sampling")
         finally:
             guider.model_options = options
+        if result is None:
+            _make_room()
     if result is None:
-        _make_room()
         frames, height, width = latent.shape[2:]
         raise MagrefError(
             sampling_remedy(
                 need,
-                free_for(guider.model_patcher),
+                free_for(patcher),
                 frames=(frames - 1) * FRAME_STRIDE + 1,
                 width=width * PIXEL_STRIDE,
                 height=height * PIXEL_STRIDE,
+                second=second,
+                on_card=not comfy.model_management.is_device_cpu(patcher.load_device),
             )
         )
     return result
 
 
-def decode_within_memory(vae: Any, latent: Tensor, tile_size: int, run: Callable[[], Tensor]) -> Tensor:
+def _second_try(guider: Any) -> str | None:
+    """What would be different in it, in words; None if it would be the same run again."""
+    patcher = guider.model_patcher
+    is_split, moves_weights = prompts_of(guider) != 1, _weights_move(patcher)
+    is_worth_it = is_split or moves_weights or _has_others(patcher)
+    return second_try(is_split=is_split, moves_weights=moves_weights) if is_worth_it else None
+
+
+def _weights_move(patcher: Any) -> bool:
+    """Whether the host keeps more of the weights in main memory where more room is asked for.
+
+    Dynamic video memory moves them by itself, as far as can be; on a CPU they are in main memory.
+    """
+    return not (patcher.is_dynamic() or comfy.model_management.is_device_cpu(patcher.load_device))
+
+
+def _has_others(patcher: Any) -> bool:
+    """Whether other models are on the card, from which they can be removed."""
+    device = patcher.load_device
+    return not comfy.model_management.is_device_cpu(device) and any(
+        loaded.device == device and loaded.model is not None and not loaded.model.is_clone(patcher)
+        for loaded in comfy.model_management.current_loaded_models
+    )
+
+
+def decode_within_memory(
+    vae: Any, latent: Tensor, tile_size: int | None, run: Callable[[], Tensor]
+) -> Tensor:
     """Decode; the host tries tiles by itself where whole frames do not fit.
 
     Args:
         vae: the host's.
         latent: (B, 16, T, h, w).
-        tile_size: in pixels; 0 for whole frames.
+        tile_size: in pixels; 0 for whole frames, None where there is nothing to choose.
         run: decodes.
 
     Raises:
@@ -145,6 +215,7 @@ def decode_within_memory(vae: Any, latent: Tensor, tile_size: int, run: Callable
                 width=latent.shape[4] * PIXEL_STRIDE,
                 height=latent.shape[3] * PIXEL_STRIDE,
                 tile_size=tile_size,
+                on_card=not comfy.model_management.is_device_cpu(vae.patcher.load_device),
             )
         )
     return result
@@ -153,7 +224,8 @@ def decode_within_memory(vae: Any, latent: Tensor, tile_size: int, run: Callable
 def with_smaller_plan(model_options: dict[str, Any]) -> dict[str, Any]:
     """A copy of a run's options under which prompts are answered one by one and more room is kept.
 
-    The room is that of twice the batch, by which the host leaves more of the weights in main memory.
+    The room is that of twice the batch, by which the host leaves more of the weights in main memory; but not
+    under dynamic video memory, where weights move by themselves, and not on a CPU.
     """
     options = comfy.model_patcher.create_model_options_clone(model_options)
     _add_wrapper(_KINDS.PREPARE_SAMPLING, _prepare_smaller, options)

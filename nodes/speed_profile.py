@@ -89,7 +89,16 @@ class SpeedProfile(io.ComfyNode):
 
 
 def apply_plan(model: Any, plan: RunPlan) -> tuple[Any, list[str]]:
-    """A clone that leaves out what the plan says, and what could not be; the model itself if nothing is."""
+    """A clone that leaves out what the plan says, and what could not be; the model itself if nothing is.
+
+    Raises:
+        MagrefError: another profile has left something out before.
+    """
+    if model.get_wrappers(_KINDS.OUTER_SAMPLE, KEY):
+        raise MagrefError(
+            "the model comes from a MAGREF Speed Profile already, and two would count twice what they leave "
+            "out: keep one of them"
+        )
     if not plan.reuses and not plan.has_interval:
         return model, []
     quick, warnings = model.clone(), list[str]()
@@ -145,13 +154,30 @@ def _tell(plan: RunPlan):
     def wrap(executor: Any, *args: Any, **kwargs: Any) -> Any:
         tally = Tally()
         # Options of this run alone: the host has made them for it.
-        executor.class_obj.model_options["transformer_options"][KEY] = tally
+        options = executor.class_obj.model_options["transformer_options"]
+        options[KEY] = tally
+        if plan.reuses:
+            _check_cache(options)
         result = executor(*args, **kwargs)
         logger.info(tally.sentence(plan.name))
         show_on_running_node(tally.sentence(plan.name))
         return result
 
     return wrap
+
+
+def _check_cache(options: dict[str, Any]) -> None:
+    """Refuse a cache behind the profile: its wrappers would share what was computed with those in front.
+
+    Raises:
+        MagrefError: there is one.
+    """
+    wrappers = comfy.patcher_extension.get_wrappers_with_key(_KINDS.DIFFUSION_MODEL, "easycache", options)
+    if wrappers and (len(wrappers) > 1 or not isinstance(options["easycache"], EasyCacheHolder)):
+        raise MagrefError(
+            "an EasyCache or LazyCache stands behind MAGREF Speed Profile, which reuses answers itself: take "
+            "it out, or put it in front of the profile"
+        )
 
 
 def _guide_within(plan: RunPlan):

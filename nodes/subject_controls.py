@@ -75,15 +75,16 @@ class SubjectDisentangle(io.ComfyNode):
                     options=list(get_args(Coverage)),
                     default="half",
                     advanced=True,
-                    tooltip="Which tokens of 16 x 16 pixels are in a region: half, those that it covers at "
-                    "least "
-                    "half; any, those that it touches.",
+                    tooltip="Which tokens of 16 x 16 pixels are in a region, the boxes of a subject without "
+                    "what other boxes cover of them: half, those that it covers at least half; any, those "
+                    "that it touches.",
                 ),
                 io.Boolean.Input(
                     "normalise",
                     default=True,
                     advanced=True,
-                    tooltip="Where regions overlap, share among them, so that no token gets more than one.",
+                    tooltip="Where a token is in several regions, share it among them, so that it gets "
+                    "no more than one.",
                 ),
                 *_scope(),
             ],

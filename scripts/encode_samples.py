@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import importlib.util
 import json
-import os
 import signal
 import sys
 import time
@@ -25,7 +23,7 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from scripts import host
+from scripts.host import enter_host_python
 from scripts.host_install import HostError
 
 if TYPE_CHECKING:
@@ -228,14 +226,6 @@ def note_strangers(folder: Path, known: set[Path]) -> None:
     strangers = sorted(file.name for file in folder.glob("*.safetensors") if file not in known)
     if strangers:
         print(f"{len(strangers)} files belong to no sample, such as {strangers[0]}; they are trained on too")
-
-
-def enter_host_python() -> Path:
-    """ComfyUI's folder; starts this script again in ComfyUI's Python where this one lacks its packages."""
-    chosen = os.environ.get("COMFYUI_PATH")
-    if chosen and importlib.util.find_spec("comfy_aimdo"):
-        return Path(chosen).resolve()
-    return host.use_host_python().source
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scripts.comfy_client import ComfyClient
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 BLANK: dict[str, Any] = {
     "last_node_id": 0,
@@ -190,3 +190,10 @@ def hide_panels(page: Page) -> None:
     if not page.evaluate("() => app.extensionManager.focusMode ?? false"):
         page.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleFocusMode')")
     settle(page)
+
+
+def find_template(page: Page, name: str) -> Locator:
+    """The card of a workflow in the open template browser, which draws pictures only where one looks."""
+    card = page.get_by_test_id(f"template-workflow-{name}")
+    card.scroll_into_view_if_needed()
+    return card

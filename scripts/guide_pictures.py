@@ -75,7 +75,7 @@ def take_templates(page: Page) -> None:
     dialog = page.get_by_role("dialog")
     dialog.get_by_text(PACK_NAME, exact=True).click()
     for workflow in WORKFLOWS:
-        page.get_by_test_id(f"template-workflow-{workflow.name}").locator("img").first.wait_for()
+        graph_page.find_template(page, workflow.name).locator("img").first.wait_for()
     page.wait_for_function(THUMBNAILS)
     screenshots.take(page, _seen(dialog.bounding_box()), FOLDER / "start_templates.png")
     page.keyboard.press("Escape")
@@ -101,7 +101,7 @@ def take_gallery(page: Page) -> None:
         card.locator(".magref-name").fill(entry["name"])
         card.locator(".magref-name").press("Enter")
         card.get_by_label("Kind").select_option(entry["kind"])
-    page.evaluate("() => document.activeElement.blur()")
+    page.evaluate("() => { document.activeElement.blur(); app.canvas.deselectAll() }")
     page.wait_for_function(THUMBNAILS)
     _take_node(page, node_id, "start_gallery.png")
 

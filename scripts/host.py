@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -109,6 +110,17 @@ def use_host_python() -> Host:
     if sys.platform != "win32":
         os.execv(command[0], command)
     raise SystemExit(subprocess.call(command))
+
+
+def enter_host_python() -> Path:
+    """ComfyUI's folder; goes on in ComfyUI's Python where this one lacks its packages.
+
+    A Python that has them already, with `COMFYUI_PATH` set, is left as it is, as in the parts of a benchmark.
+    """
+    chosen = os.environ.get("COMFYUI_PATH")
+    if chosen and find_spec("comfy_aimdo"):
+        return Path(chosen).resolve()
+    return use_host_python().source
 
 
 def end_cleanly_on_terminate() -> None:

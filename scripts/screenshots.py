@@ -18,7 +18,6 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +101,8 @@ DENSITY = 2
 NODE_MARGIN = 28
 NODE_WIDTH = 360
 """The least; file names need it."""
+NODE_SIZES = {BINDER: (460, 330), "MagrefLoadReferences": (420, 380)}
+"""The least of single nodes: room for the open list above the line of chips, and for every card."""
 WORKFLOW_MARGIN = 40
 WORKFLOW_WIDTH = 2000
 """Of the picture, in pixels."""
@@ -112,9 +113,9 @@ PICTURES_SHOWN = """ids => app.graph.nodes
         ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img[src]`)] : node.imgs)
     .every(images => images?.length && images.every(image => image.complete && image.naturalWidth))"""
 
-ISOLATE = """([id, gap, width]) => {
+ISOLATE = """([id, gap, least]) => {
     const node = app.graph.getNodeById(id)
-    node.setSize([Math.max(width, node.size[0]), node.size[1]])
+    node.setSize(least.map((side, axis) => Math.max(side, node.size[axis])))
     const others = slots => [...new Set(slots)].map(other => app.graph.getNodeById(other))
     const linked = ids => ids.filter(link => link != null).map(link => app.graph.links.get(link))
     const before = others(linked((node.inputs ?? []).map(slot => slot.link)).map(link => link.origin_id))
@@ -229,16 +230,18 @@ def take_nodes(browser: Browser, url: str, names: Collection[str]) -> None:
             kind = node["class_type"]
             if not kind.startswith(NODE_PREFIX) or kind in taken or (names and kind not in names):
                 continue
+            if kind == BINDER and workflow is not UNSHOWN:
+                continue  # its prompt there has nothing to mend
             taken.add(kind)
             graph_page.show_workflow(page, workflow)
             compute_canvas(page)
-            page.evaluate(ISOLATE, [node_id, 3 * NODE_MARGIN, NODE_WIDTH])
+            least = NODE_SIZES.get(kind, (NODE_WIDTH, 0))
+            page.evaluate(ISOLATE, [node_id, 3 * NODE_MARGIN, least])
             graph_page.look_at(page, graph_page.node_area(page, node_id))
             wait_for_pictures(page, [node_id])  # the node grows with its picture
             area = graph_page.look_at(page, graph_page.node_area(page, node_id).grown(NODE_MARGIN))
             if kind == BINDER:
                 offer_names(page)
-                area = replace(area, height=area.height + NODE_MARGIN)  # the list is longer than the node
             take(page, area, NODE_PICTURES / f"{kind}.png")
     page.context.close()
 

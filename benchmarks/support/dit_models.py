@@ -108,15 +108,31 @@ def enter_host(source: Path, device: str) -> None:
     importlib.import_module("comfy.cli_args").args.cpu = device == "cpu"
 
 
+def attentions(device: str) -> dict[str, str]:
+    """Model -> the name of the attention that it uses on a device; after `enter_host`.
+
+    The host's is its own choice. Ours is another on a CPU where the host has made none.
+    """
+    import_pack()
+    ours = importlib.import_module(f"{PACK}.nodes.attention").chosen_attention(torch.device(device))
+    native = importlib.import_module("comfy.ldm.modules.attention").optimized_attention
+    return {"ours": ours.__name__, "native": native.__name__}
+
+
 def load_in_pack(file: Path, options: dict[str, Any]) -> Any:
     """Our DiT as the host's MODEL, out of the pack as the host imports it."""
+    import_pack()
+    return importlib.import_module(f"{PACK}.nodes.model").load_magref_dit(str(file), options)
+
+
+def import_pack() -> None:
+    """Import the pack as the host does, once."""
     if PACK not in sys.modules:
         init = ROOT / "__init__.py"
         spec = importlib.util.spec_from_file_location(PACK, init, submodule_search_locations=[str(ROOT)])
         assert spec is not None and spec.loader is not None
         sys.modules[PACK] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACK])
-    return importlib.import_module(f"{PACK}.nodes.model").load_magref_dit(str(file), options)
 
 
 def load_ours(file: Path, shape: Shape) -> Any:

@@ -127,12 +127,13 @@ def report(result: dict[str, Any]) -> str:
     """The whole report."""
     shape, rates = result["shape"], result["rates"]
     difference = ", ".join(f"{model} {value:.1e}" for model, value in result["largest_difference"].items())
+    attention = ", ".join(f"{model} `{name}`" for model, name in result["attentions"].items())
     lines = [
         f"# Growth with size on {result['device']}, {result['date']}",
         "",
         f"One forward pass through ComfyUI {result['comfyui']}, the fastest of {result['rounds']} in turns"
         f"{', in processor time of one thread' if result['device'] == 'cpu' else ''}; all models have "
-        f"the same random weights and inputs. Attention of ours and native: `{result['attention']}`.",
+        f"the same random weights and inputs. Attention: {attention}.",
         "",
         size_table(result),
         "",

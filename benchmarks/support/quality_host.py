@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from benchmarks.support.dit_models import PACK, ROOT, enter_host
+from benchmarks.support.dit_models import PACK, enter_host, import_pack
 from magref_core.bundle import FOLDERS, Kind, kind_of
 from magref_core.canvas.compose import Canvas
 from magref_core.canvas.references import Reference
@@ -55,12 +54,7 @@ def start_host(source: Path, device: str) -> None:
     """Import the host and, as the host does, the pack."""
     enter_host(source, device)
     importlib.import_module("nodes")
-    if PACK not in sys.modules:
-        init = ROOT / "__init__.py"
-        spec = importlib.util.spec_from_file_location(PACK, init, submodule_search_locations=[str(ROOT)])
-        assert spec is not None and spec.loader is not None
-        sys.modules[PACK] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[PACK])
+    import_pack()
     importlib.import_module("comfy.utils").set_progress_bar_enabled(False)
 
 

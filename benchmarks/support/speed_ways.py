@@ -75,9 +75,14 @@ def _pytorch_attention(_patcher: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _two_passes(patcher: Any) -> Iterator[None]:
-    """As where memory is short: prompt and negative prompt one after the other."""
-    with mock.patch.object(patcher.model, "memory_required", lambda *_args, **_kwargs: 1e30):
+    """Prompt and negative prompt one after the other, with as many weights on the card as before."""
+    one_by_one = importlib.import_module(f"{PACK}.nodes.memory_plan")._one_by_one
+    kind, key = importlib.import_module("comfy.patcher_extension").WrappersMP.CALC_COND_BATCH, "one_by_one"
+    patcher.add_wrapper_with_key(kind, key, one_by_one)
+    try:
         yield
+    finally:
+        patcher.remove_wrappers_with_key(kind, key)
 
 
 OURS = Way(label="ours", model="ours", arrange=_as_it_is)
@@ -89,6 +94,11 @@ OTHERS = (
     Way(label="ours, prompts in two passes", model="ours", arrange=_two_passes),
     Way(label="native, PyTorch's attention", model="native", arrange=_pytorch_attention),
 )
+
+
+def others_on(device: str) -> tuple[Way, ...]:
+    """The other ways on a device: on a card ours takes the host's attention anyway."""
+    return tuple(way for way in OTHERS if device == "cpu" or way.arrange is not _fallback_attention)
 
 
 def sigmas_of(steps: int) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from magref_core.evaluation.intervals import Estimate, difference, estimate
@@ -24,7 +23,6 @@ MEASURES = {
 }
 """Measure -> head of its column."""
 JUDGED = ("swapped", "identity")
-BEGIN, END = "<!-- who is who -->", "<!-- end of who is who -->"
 
 DEFINITIONS = (
     "*Swaps*: scenes in which the two subjects do not show the two references one each. *Identity top-1*: "
@@ -215,20 +213,6 @@ def body(result: Mapping[str, Any]) -> list[str]:
             model_table(variants, next(iter(variants))),
         ]
     return lines
-
-
-def put_into_docs(text: str, file: Path) -> None:
-    """Replace what stands between the marks of a page.
-
-    Raises:
-        ValueError: it has no such marks.
-    """
-    page = file.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{file.name} lacks the marks {BEGIN} and {END}: put them where the table belongs")
-    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 def with_interval(value: Estimate | None, *, sign: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,7 @@ MIN_FILLED = 0.5
 MAX_CUT = 0.25
 """Share of its extent along a border of its picture that a subject may touch."""
 MIN_BACKGROUND = 0.25
-"""Share of the canvas that a background should cover."""
+"""Share of the canvas that a background should cover, and in which it should be seen."""
 MAX_COVERED = 0.25
 MAX_DISTORTION = 1.1
 """One scale over the other."""
@@ -72,11 +72,14 @@ def find_all(
     Returns:
         The gravest first, else reference by reference.
     """
+    uncut = {one.reference.name for one in measured if one.reference.alpha is None}
     found: list[Finding] = []
     for one in measured:
         found += _on_size(one)
         found += _on_alpha(one)
-        found += _on_place(one, height=height, width=width)
+        found += _on_place(one)
+        if one.reference.kind == "background":
+            found += _on_background(one, uncut, height=height, width=width)
     found += _on_shared_cells(measured)
     found += _on_count(measured)
     found += names_missing([one.reference for one in measured], prompt)
@@ -205,9 +208,8 @@ def _count(flags: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(flags))
 
 
-def _on_place(one: Measured, *, height: int, width: int) -> Iterator[Finding]:
-    name, box = one.reference.name, one.placement.box
-    is_background = one.reference.kind == "background"
+def _on_place(one: Measured) -> Iterator[Finding]:
+    name = one.reference.name
     if one.pixels == 0:
         yield Finding(
             severity="error",
@@ -219,20 +221,35 @@ def _on_place(one: Measured, *, height: int, width: int) -> Iterator[Finding]:
             if one.covered_by
             else "cut it out again, or use its picture without transparency",
         )
-    elif one.covered > MAX_COVERED and not is_background:
+    elif one.covered > MAX_COVERED and one.reference.kind != "background":
         yield _warn(
             "covered",
             name,
             f"'{one.covered_by}' and what else lies over '{name}' cover {one.covered:.0%} of it",
             "move one of them, or change their order",
         )
-    share = box.width * box.height / (height * width)
-    if is_background and share < MIN_BACKGROUND:
+
+
+def _on_background(one: Measured, uncut: Set[str], *, height: int, width: int) -> Iterator[Finding]:
+    """Cut-outs may cover a place as long as enough of it is seen; a whole picture only hides it."""
+    name, over = one.reference.name, one.covered_by
+    share = _count(one.alpha >= OPAQUE) / (height * width)
+    is_hidden = one.covered > MAX_COVERED and over in uncut
+    if share < MIN_BACKGROUND:
         yield _warn(
             "small_background",
             name,
             f"the background '{name}' covers only {share:.0%} of the canvas, so its detail is lost",
             "use fewer subjects or the order fitted, or give it a larger box",
+        )
+    elif one.pixels and (is_hidden or one.pixels < MIN_BACKGROUND * height * width):
+        yield _warn(
+            "covered_background",
+            name,
+            f"'{over}' and what else lies over '{name}' cover {one.covered:.0%} of it",
+            f"cut '{over}' out, or use the order official"
+            if over in uncut
+            else "give what lies over it smaller boxes",
         )
 
 

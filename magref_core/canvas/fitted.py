@@ -43,8 +43,8 @@ def arrange_fitted(references: Sequence[Reference], *, height: int, width: int) 
     Taken is the layout in which the smallest picture, for its weight, is largest. The cells tile the canvas
     and, where it is large enough, end on whole tokens, so that no latent cell belongs to two of them.
 
-    A single background lies behind all others and has the whole canvas, if each of the others is a cut-out;
-    a whole picture would hide it.
+    A single background lies behind all others and has the whole canvas as its cell, if each of the others is
+    a cut-out; a whole picture would hide it.
 
     Args:
         references: at least one.

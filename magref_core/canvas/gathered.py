@@ -49,6 +49,8 @@ def arrange_behind(
 ) -> tuple[Placement, ...]:
     """The background behind all others, which lie as officially without it.
 
+    The background is fitted into the whole canvas: one of another shape leaves a border on two sides.
+
     Args:
         references: at least one; with another number of backgrounds than one, or nothing else, the layout is
             the official one.

@@ -88,6 +88,11 @@ def patches(options: Options, name: str) -> Iterable[Callable[[Options], Any]]:
     return options.get("patches", {}).get(name, ())
 
 
+def replaced_blocks(options: Options) -> dict[Any, Callable[[Options, Options], Options]]:
+    """What a host has put in place of blocks, by kind and number; it may write to all that blocks read."""
+    return options.get("patches_replace", {}).get("dit", {})
+
+
 class SelfAttention(nn.Module):
     """Attention among the tokens of the video, with turned queries and keys."""
 

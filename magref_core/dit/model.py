@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils import checkpoint
 
 from ..errors import ShapeError
-from .attention import Backend, Options, patches
+from .attention import Backend, Options, patches, replaced_blocks
 from .blocks import Block, Head, ImageProjection
 from .config import DiTConfig
 from .prepared import Prepared
@@ -109,7 +109,8 @@ class MagrefDiT(nn.Module):
             clip_fea: (B, N, 1280) of the canvas from `clip_pixels`; None leaves the image branch out.
             transformer_options: patches of a host.
             subjects: the controls of subjects; None for the plain model.
-            prepared: what is known already of this very `context` and `clip_fea`; of others it is ignored.
+            prepared: what is known already of this very `context` and `clip_fea`; it is ignored of others
+                and where a host replaces blocks.
 
         Returns:
             (B, 16, T, H, W) float32, noise minus video.
@@ -160,7 +161,11 @@ class MagrefDiT(nn.Module):
         grid = tokens.shape[2:]
         e, e0 = self.embed_time(t)
         text = context.to(x.dtype)
-        if prepared is not None and (prepared.text is not text or prepared.image is not clip_fea):
+        if prepared is not None and (
+            prepared.text is not text
+            or prepared.image is not clip_fea
+            or replaced_blocks(transformer_options)
+        ):
             prepared = None
         context, num_image_tokens = (
             self.embed_context(text, clip_fea)
@@ -204,27 +209,22 @@ class MagrefDiT(nn.Module):
         extras: dict[str, Any],
     ) -> Tensor:
         """Run one block, or what the host has put in its place; not every block knows the extras."""
-        context = args["txt"]
 
         def original(args: Options) -> Options:
-            # The keys and values that are known are not those of another text.
-            own = args["txt"] is context
-            known = extras if own else {name: extras[name] for name in extras if name != "keys_values"}
             inputs: dict[str, Any] = {
                 "e": args["vec"],
                 "freqs": args["pe"],
                 "context": args["txt"],
                 "context_img_len": num_image_tokens,
                 "transformer_options": args["transformer_options"],
-                **known,
+                **extras,
             }
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 recompute = cast("Any", checkpoint.checkpoint)  # pyright: ignore[reportUnknownMemberType]
                 return {"img": recompute(block, args["img"], use_reentrant=False, **inputs)}
             return {"img": block(args["img"], **inputs)}
 
-        replacements = args["transformer_options"].get("patches_replace", {}).get("dit", {})
-        replacement = replacements.get(("double_block", index))
+        replacement = replaced_blocks(args["transformer_options"]).get(("double_block", index))
         if replacement is None:
             return original(args)["img"]
         return replacement(args, {"original_block": original})["img"]

@@ -39,9 +39,9 @@ class Prepared(NamedTuple):
     """
 
     text: Tensor
-    """(B, L, 4096) that was given; the model uses the rest only if it is given this very tensor."""
+    """(B, L, 4096) that is given; the model uses the rest only if it is given this very tensor."""
     image: Tensor | None
-    """(B, N, 1280) that was given, likewise."""
+    """(B, N, 1280) that is given, likewise."""
     context: Tensor
     """(B, N + 512, D), image tokens first, see `MagrefDiT.embed_context`."""
     num_image_tokens: int | None
@@ -50,14 +50,21 @@ class Prepared(NamedTuple):
 
     @property
     def num_bytes(self) -> int:
-        """Of all that was computed."""
-        kept = [self.context]
+        """Of all that is held."""
+        kept = [self.text, self.context, *(() if self.image is None else (self.image,))]
         for text, image in self.keys_values:
             kept += [*text, *(image or ())]
         return sum(tensor.nbytes for tensor in kept)
 
 
-def prepare(dit: MagrefDiT, text: Tensor, image: Tensor | None, *, room: float = math.inf) -> Prepared:
+def prepare(
+    dit: MagrefDiT,
+    text: Tensor,
+    image: Tensor | None,
+    *,
+    room: float = math.inf,
+    spare: float = math.inf,
+) -> Prepared:
     """Compute it; nothing is kept.
 
     Args:
@@ -65,13 +72,15 @@ def prepare(dit: MagrefDiT, text: Tensor, image: Tensor | None, *, room: float =
         text: (B, L, 4096) in the compute dtype.
         image: (B, N, 1280) likewise, or None.
         room: bytes that keys and values may take; they are left out if they take more.
+        spare: bytes that they may take together with all tokens; likewise.
     """
     context, num_image_tokens = dit.embed_context(text, image)
-    keys_values: tuple[KeysValues, ...] = ()
-    if 2 * len(dit.blocks) * context.nbytes <= room:
+    tokens = Prepared(text, image, context, num_image_tokens, ())
+    if 2 * len(dit.blocks) * context.nbytes <= min(room, spare - tokens.num_bytes):
         attentions = cast("list[CrossAttention]", [plain(plain(block).cross_attn) for block in dit.blocks])
-        keys_values = tuple(attention.keys_values(context, num_image_tokens) for attention in attentions)
-    return Prepared(text, image, context, num_image_tokens, keys_values)
+        known = tuple(attention.keys_values(context, num_image_tokens) for attention in attentions)
+        return tokens._replace(keys_values=known)
+    return tokens
 
 
 def plain(module: nn.Module) -> Any:
@@ -84,6 +93,7 @@ class _Entry:
     weights: Hashable
     with_keys: bool
     prepared: Prepared
+    """With copies of the tensors that were given: whoever gave them may write to them."""
 
 
 class RunMemory:
@@ -96,7 +106,19 @@ class RunMemory:
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
 
-    def recall(self, dit: MagrefDiT, text: Tensor, image: Tensor | None, *, room: float) -> Prepared:
+    def __deepcopy__(self, _: dict[int, Any]) -> RunMemory:
+        """Copies of a run's options share its memory, which is emptied with the run."""
+        return self
+
+    def recall(
+        self,
+        dit: MagrefDiT,
+        text: Tensor,
+        image: Tensor | None,
+        *,
+        room: float,
+        spare: float = math.inf,
+    ) -> Prepared:
         """What the model makes of a prompt and a canvas, from memory where it is there.
 
         Args:
@@ -104,9 +126,11 @@ class RunMemory:
             text: (B, L, 4096) in the compute dtype.
             image: (B, N, 1280) likewise, or None.
             room: bytes that the keys and values of this prompt may take; 0 for no keys and values.
+            spare: bytes that may be kept of this prompt in all, with copies of what is given; if that takes
+                more without keys and values too, nothing is kept.
 
         Returns:
-            It holds the tensors that were given first; hand those to the model.
+            It holds the tensors that are given; hand those to the model.
         """
         weights, with_keys = tuple(_marks(dit)), room > 0
         for index, entry in enumerate(self._entries):
@@ -115,14 +139,16 @@ class RunMemory:
                 and entry.with_keys == with_keys
                 and _is_of(entry.prepared, text, image)
             ):
-                self._entries.append(
-                    self._entries.pop(index)
-                )  # the one that is dropped is the longest unused
-                return entry.prepared
+                # The one that is dropped is the longest unused.
+                self._entries.append(self._entries.pop(index))
+                return entry.prepared._replace(text=text, image=image)
         # What other weights have computed is of no use any more.
         self._entries = [entry for entry in self._entries if entry.weights == weights][1 - MAX_ENTRIES :]
-        prepared = prepare(dit, text, image, room=room)
-        self._entries.append(_Entry(weights=weights, with_keys=with_keys, prepared=prepared))
+        copies = (text.clone(), None if image is None else image.clone())
+        prepared = prepare(dit, text, image, room=room, spare=spare)
+        if prepared.num_bytes <= spare:
+            kept = prepared._replace(text=copies[0], image=copies[1])
+            self._entries.append(_Entry(weights=weights, with_keys=with_keys, prepared=kept))
         return prepared
 
     def clear(self) -> None:

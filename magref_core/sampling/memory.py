@@ -65,8 +65,28 @@ def gigabytes(num_bytes: int) -> str:
     return f"{num_bytes / GB:.1f} GB" if num_bytes >= GB / 10 else f"{num_bytes / 1e6:.1f} MB"
 
 
-def sampling_remedy(need: MemoryNeed | None, free: int, *, frames: int, width: int, height: int) -> str:
-    """What to say after a run that did not fit, with the smaller plan either.
+def second_try(*, is_split: bool, moves_weights: bool) -> str:
+    """What is different in it, in words.
+
+    Args:
+        is_split: whether prompts that shared a pass get one each.
+        moves_weights: whether more of the weights are kept in main memory.
+    """
+    parts = ["the prompts one by one"] * is_split + ["more of the weights in main memory"] * moves_weights
+    return f"with {' and '.join(parts)}" if parts else "without the other models"
+
+
+def sampling_remedy(
+    need: MemoryNeed | None,
+    free: int,
+    *,
+    frames: int,
+    width: int,
+    height: int,
+    second: str | None,
+    on_card: bool = True,
+) -> str:
+    """What to say after a run that did not fit.
 
     Args:
         need: of the run, where it is known.
@@ -74,6 +94,8 @@ def sampling_remedy(need: MemoryNeed | None, free: int, *, frames: int, width: i
         frames: of the video.
         width: of the video in pixels.
         height: of the video in pixels.
+        second: what was different in the second try, see `second_try`; None where there was none.
+        on_card: whether it ran on a graphics card.
     """
     needed = (
         ""
@@ -83,15 +105,21 @@ def sampling_remedy(need: MemoryNeed | None, free: int, *, frames: int, width: i
             "weights, "
         )
     )
+    twice = "" if second is None else f" twice, the second time {second}"
     return (
-        f"sampling {frames} frames at {width} x {height} ran out of memory twice, the second time with the "
-        f"prompts one by one and as few weights on the card as can be: {needed}{gigabytes(free)} are free: "
-        f"use fewer frames, a smaller size, or a shorter file of the model (fp8, GGUF Q4_K), or close what "
-        "else uses the card"
+        f"sampling {frames} frames at {width} x {height} ran out of memory{twice}: {needed}{gigabytes(free)} "
+        "are free: use fewer frames, a smaller size, or a shorter file of the model (fp8, GGUF Q4_K), or "
+        f"{_others(on_card)}"
     )
 
 
-def decoding_remedy(needed: int, free: int, *, width: int, height: int, tile_size: int) -> str:
+def _others(on_card: bool) -> str:
+    return "close what else uses the card" if on_card else "close other programs"
+
+
+def decoding_remedy(
+    needed: int, free: int, *, width: int, height: int, tile_size: int | None, on_card: bool = True
+) -> str:
     """What to say after a video that could not be decoded, in ComfyUI's tiles either.
 
     Args:
@@ -99,12 +127,14 @@ def decoding_remedy(needed: int, free: int, *, width: int, height: int, tile_siz
         free: bytes that were free when it ended.
         width: of the video in pixels.
         height: of the video in pixels.
-        tile_size: that was chosen; 0 for whole frames, after which ComfyUI tries tiles of 256 pixels.
+        tile_size: that was chosen; 0 for whole frames, after which ComfyUI tries tiles of 256 pixels. None
+            likewise, where there is nothing to choose.
+        on_card: whether it ran on a graphics card.
     """
-    smaller = max(64, (tile_size or 256) // 64 * 32)
+    smaller = tile_size if tile_size is None else max(64, (tile_size or 256) // 64 * 32)
     tiles = f"tiles of {tile_size} pixels" if tile_size else "whole frames and in tiles of 256 pixels"
     remedy = f"set tile_size to {smaller}" if tile_size != smaller else "use a smaller size of the video"
     return (
         f"decoding {width} x {height} ran out of memory in {tiles}: whole frames need about "
-        f"{gigabytes(needed)}, {gigabytes(free)} are free: {remedy}, or close what else uses the card"
+        f"{gigabytes(needed)}, {gigabytes(free)} are free: {remedy}, or {_others(on_card)}"
     )

@@ -81,7 +81,8 @@ class Disentanglement:
     projection: Projection = "value_out"
     coverage: Coverage = "half"
     normalise: bool = True
-    """Where regions overlap, divide by their number, so that no token gets more than one subject's worth."""
+    """Where a token is in several regions, divide by their number, so that it gets no more than one subject's
+    worth."""
     scope: Scope = Scope()
 
     def __post_init__(self) -> None:
@@ -188,7 +189,7 @@ class SubjectControls:
         if asked is None or not chosen or not asked.scope.is_on(sigma):
             return None
         masks = in_region(token_shares(self.regions.boxes, patch), asked.coverage).float()  # (K, h, w)
-        amounts = _amounts(masks[chosen], [asked.alphas[index] for index in chosen], asked.normalise)
+        amounts = amounts_of(masks[chosen], [asked.alphas[index] for index in chosen], asked.normalise)
         positions = tuple(_read(self.subjects[index], text_len) for index in chosen)
         return Injection(
             rows=rows,
@@ -220,6 +221,23 @@ class SubjectControls:
             factors=tuple(math.expm1(asked.strengths[index]) for index in chosen),
             near=asked.reach == "near",
         )
+
+
+def amounts_of(masks: Tensor, alphas: Sequence[float], normalise: bool) -> Tensor:
+    """How much of its words each subject gives to each token.
+
+    Args:
+        masks: (K, h, w) float32 in {0, 1}; the tokens of each region.
+        alphas: of each subject.
+        normalise: see `Disentanglement`.
+
+    Returns:
+        (h w, K) float32, as `dit.subjects.Injection` takes it.
+    """
+    flat = masks.flatten(1)
+    if normalise:
+        flat = flat / flat.sum(0).clamp(min=1)
+    return (flat * flat.new_tensor(alphas)[:, None]).T.contiguous()
 
 
 def per_subject(names: Sequence[str], default: float, text: str, what: str) -> tuple[float, ...]:
@@ -281,14 +299,6 @@ def join_plans(plans: Sequence[SubjectPlan]) -> SubjectPlan | None:
 
 def _a(what: str) -> str:
     return f"an {what}" if what[0] in "aeiou" else f"a {what}"
-
-
-def _amounts(masks: Tensor, alphas: Sequence[float], normalise: bool) -> Tensor:
-    """Masks (K, h, w) in {0, 1} -> (h w, K) float32: alpha of each subject in each token."""
-    flat = masks.flatten(1)
-    if normalise:
-        flat = flat / flat.sum(0).clamp(min=1)
-    return (flat * torch.tensor(alphas)[:, None]).T.contiguous()
 
 
 def _read(subject: BoundSubject, text_len: int) -> tuple[int, ...]:

@@ -28,7 +28,8 @@ class Regions:
     """Shares of the latent cells of the canvas, [0, 1]."""
 
     boxes: Tensor
-    """(K, h, w): of a cell's pixels, those in a box of subject k."""
+    """(K, h, w): of a cell's pixels, those in a box of subject k and in no later one of another; their sum
+    over k is at most 1."""
     shown: Tensor
     """(K, h, w): those in which the subject shows, opaque and not covered; their sum over k is at most 1."""
 
@@ -39,7 +40,9 @@ class Regions:
 
 
 def regions_of(canvas: Canvas, subjects: Sequence[Subject]) -> Regions:
-    """Measure where the pictures of each subject lie.
+    """Measure where the pictures of each subject lie, and where they show.
+
+    Where boxes overlap, as over a background behind all, the place belongs to the one that was pasted last.
 
     Args:
         canvas: as composed; pixels beside the last whole cell are left out.
@@ -47,15 +50,14 @@ def regions_of(canvas: Canvas, subjects: Sequence[Subject]) -> Regions:
     """
     owner = {index: number for number, one in enumerate(subjects) for index in one.references}
     rows, columns = canvas.height // PIXEL_STRIDE, canvas.width // PIXEL_STRIDE
-    boxes = np.zeros((len(subjects), canvas.height, canvas.width), np.bool_)
-    top: npt.NDArray[np.int64] = np.full((canvas.height, canvas.width), _NOBODY, np.int64)
+    owns, shows = (np.full((canvas.height, canvas.width), _NOBODY, np.int64) for _ in range(2))
     for placement in canvas.placements:
         box, number = placement.box, owner[placement.reference]
-        boxes[number, box.y : box.bottom, box.x : box.right] = True
         alpha = placed_alpha(canvas.references[placement.reference], height=box.height, width=box.width)
-        _region(top, box)[alpha >= OPAQUE] = number
-    shown = np.stack([top == number for number in range(len(subjects))])
-    return Regions(boxes=_shares(boxes, rows, columns), shown=_shares(shown, rows, columns))
+        _region(owns, box)[:] = number
+        _region(shows, box)[alpha >= OPAQUE] = number
+    boxes, shown = (_shares(top, len(subjects), rows, columns) for top in (owns, shows))
+    return Regions(boxes=boxes, shown=shown)
 
 
 def token_shares(cells: Tensor, patch: Sequence[int]) -> Tensor:
@@ -96,7 +98,8 @@ def _region(values: npt.NDArray[np.int64], box: Box) -> npt.NDArray[np.int64]:
     return values[box.y : box.bottom, box.x : box.right]
 
 
-def _shares(marked: npt.NDArray[np.bool_], rows: int, columns: int) -> Tensor:
-    """(K, H, W) -> (K, rows, columns) float32: share of each cell's pixels."""
-    whole = torch.as_tensor(marked[:, : rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE]).float()
-    return F.avg_pool2d(whole[None], PIXEL_STRIDE)[0]
+def _shares(top: npt.NDArray[np.int64], count: int, rows: int, columns: int) -> Tensor:
+    """Whose each pixel is, (H, W) -> (count, rows, columns) float32: each one's share of each cell."""
+    whole = torch.as_tensor(top[: rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE])
+    marked = torch.stack([whole == number for number in range(count)]).float()
+    return F.avg_pool2d(marked[None], PIXEL_STRIDE)[0]

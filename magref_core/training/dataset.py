@@ -4,7 +4,8 @@ A shard is one safetensors file with N samples of one size: `latents` and `canva
 `latent_mask` (N, h, w), `subject` (N, T, h, w) in 0..255, `text` (N, L) token ids or (N, L, C) features, and
 perhaps `image_tokens` (N, M, C), or the `canvas` (N, H, W, 3) uint8 that they are made of; and, for
 `grounding`, `owners` and `heights` (N, T, h / 2, w / 2) in bytes, heights in 0..255, and `words` (N, S, 2)
-token ids. Any float dtype will do; float16 halves the disk.
+token ids; for `disentangling`, `regions` (N, S, h / 2, w / 2) in {0, 1} as well. Any float dtype will do;
+float16 halves the disk.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .grounding import Parts
 NEEDED = ("latents", "canvas_latents", "latent_mask", "subject", "text")
 PARTS = ("owners", "heights", "words")
 """What grounding needs, all of them or none."""
-OPTIONAL = ("image_tokens", "canvas", *PARTS)
+OPTIONAL = ("image_tokens", "canvas", "regions", *PARTS)
 FORMAT = {"kind": "magref_samples"}
 
 Shapes = tuple[tuple[str, tuple[int, ...], bool], ...]
@@ -181,6 +182,7 @@ def _collate(rows: Sequence[tuple[Shard, int]], num_latent_frames: int | None) -
             owners=stack("owners")[:, frames],
             heights=stack("heights")[:, frames].float() / 255,
             words=stack("words").long(),
+            regions=stack_if_held("regions"),
         )
     return Batch(
         latents=stack("latents")[:, :, frames].float(),

@@ -1,8 +1,9 @@
 """Train with subject disentanglement: each subject's words are added to its place on the canvas.
 
 The paper asks for it in every layer and credits it with a tenth of likeness; the released weights were
-probably trained without, so that at inference it meets a model that does not know it. Here the very same
-arithmetic as at inference, `dit.subjects`, runs in a share of the samples of a training.
+probably trained without, so that at inference it meets a model that does not know it. Here the same
+regions and the same arithmetic as at inference, of `subjects` and `dit.subjects`, serve in a share of the
+samples of a training. A place on the canvas is no subject here and gets no words.
 
 Source: MAGREF (arXiv 2505.23742 v2), section 3.2, eq. 5 and 6; the share, alpha and the region are ours.
 """
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from ..dit.subjects import Injection, Projection, SubjectPlan, averages_of
 from ..errors import MagrefError
-from .grounding import NO_WORD, Parts
+from ..subjects.controls import amounts_of
+from .grounding import NO_WORD
 
 MAX_ALPHA = 2.0
 SIDE_WORDS = 3
@@ -53,7 +55,8 @@ class DisentanglingConfig:
 
 
 def subject_plan(
-    parts: Parts,
+    regions: Tensor,
+    words: Tensor,
     text: Tensor,
     config: DisentanglingConfig,
     generator: torch.Generator,
@@ -63,11 +66,12 @@ def subject_plan(
 ) -> SubjectPlan | None:
     """What one forward of a batch shall add.
 
-    The region of a subject is the patches of the canvas that show it most; its words are its category in the
-    prompt and, where there are several subjects, the words of its side.
+    The region of a subject is the patches of the canvas of which its boxes cover at least half; its words are
+    its category in the prompt and, where there are several subjects, the words of its side.
 
     Args:
-        parts: of the batch; a sample without a prompt or a canvas tells nothing, see `Parts.told_by`.
+        regions: (B, S, h, w) of `Parts`; all 0 for a sample without a canvas, see `Parts.told_by`.
+        words: (B, S, 2) of `Parts`.
         text: (B, L) token ids; of several subjects of one category the first named is the first of the parts.
         config: how.
         generator: on the CPU, advanced by B draws.
@@ -82,7 +86,11 @@ def subject_plan(
         injection
         for row, is_chosen in enumerate(chosen)
         if is_chosen
-        and (injection := _injection(parts, text, row, config, num_blocks=num_blocks, text_len=text_len))
+        and (
+            injection := _injection(
+                row, regions[row], word_positions(words[row], text[row]), config, num_blocks, text_len
+            )
+        )
     ]
     return SubjectPlan(injections=tuple(injections)) if injections else None
 
@@ -114,24 +122,28 @@ def word_positions(words: Tensor, text: Tensor) -> dict[int, tuple[int, ...]]:
 
 
 def _injection(
-    parts: Parts, text: Tensor, row: int, config: DisentanglingConfig, *, num_blocks: int, text_len: int
+    row: int,
+    regions: Tensor,
+    positions: dict[int, tuple[int, ...]],
+    config: DisentanglingConfig,
+    num_blocks: int,
+    text_len: int,
 ) -> Injection | None:
     """Of one sample; None where nobody is both on the canvas and in the prompt."""
-    canvas = parts.owners[row, 0].flatten()  # (N,)
-    positions = word_positions(parts.words[row], text[row])
     subjects = [
         subject
         for subject, rows in positions.items()
-        if bool((canvas == subject).any()) and rows[-1] < text_len
+        if bool(regions[subject - 1].any()) and rows[-1] < text_len
     ]
     if not subjects:
         return None
-    amounts = torch.stack([config.alpha * (canvas == subject) for subject in subjects], dim=1)  # (N, K)
+    masks = regions[[subject - 1 for subject in subjects]].float()  # (K, h, w)
+    amounts = amounts_of(masks, [config.alpha] * len(subjects), normalise=True)
     averages = averages_of(tuple(positions[subject] for subject in subjects), text_len)
     return Injection(
         rows=(row, row + 1),
         blocks=(0, num_blocks),
-        averages=averages.to(canvas.device),
-        amounts=amounts.float(),
+        averages=averages.to(regions.device),
+        amounts=amounts,
         projection=config.projection,
     )

@@ -64,6 +64,9 @@ class Parts:
     words: Tensor
     """(B, S, 2) token ids: what each subject is and what it does, one piece of the prompt each; `NO_WORD` for
     none."""
+    regions: Tensor | None = None
+    """(B, S, h, w) integers in {0, 1}: the canvas patches of each subject's boxes, as `Regions.boxes` of
+    `subjects` gives them; None where the samples do not tell."""
 
     def told_by(self, *, text: Tensor, references: Tensor) -> Parts:
         """Without what the model cannot know; both are (B,) bool.
@@ -75,12 +78,18 @@ class Parts:
         owners = self.owners.clone()
         owners[~text.to(owners.device), 1:] = NOBODY
         owners[~references.to(owners.device), 0] = NOBODY
-        return replace(self, owners=owners)
+        regions = self.regions
+        if regions is not None:
+            regions = regions * references.to(regions)[:, None, None, None]
+        return replace(self, owners=owners, regions=regions)
 
     def to(self, device: torch.device) -> Parts:
         """On another device."""
         return Parts(
-            owners=self.owners.to(device), heights=self.heights.to(device), words=self.words.to(device)
+            owners=self.owners.to(device),
+            heights=self.heights.to(device),
+            words=self.words.to(device),
+            regions=None if self.regions is None else self.regions.to(device),
         )
 
 

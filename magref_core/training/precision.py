@@ -17,8 +17,8 @@ def matrix_precision(device: torch.device, precision: Precision) -> Generator[No
 
     With "bfloat16" autocast rounds what goes into a product, on processors only where they multiply in it:
     others would be slower than in float32. Measured on one core of a Zen 5, a training step of a DiT of width
-    256 takes 0.70 of its time in float32. Attention is then spelled out, since the fused kernel of
-    PyTorch 2.11 makes the step a seventh longer.
+    256 takes two thirds of its time in float32. Attention is then spelled out, since the fused kernel of
+    PyTorch 2.11 makes the step a tenth longer.
     """
     if precision == "float32" or (device.type == "cpu" and not multiplies_bfloat16()):
         yield

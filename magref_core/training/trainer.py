@@ -270,8 +270,14 @@ class Trainer:
                 f"the samples {', '.join(batch.names)} hold prompts as features, in which no word is found: "
                 "make the data set with token ids, or set the rate of disentangling to 0"
             )
+        if parts.regions is None:
+            raise TrainingError(
+                f"the samples {', '.join(batch.names)} do not tell where on the canvas the boxes of each "
+                "subject lie: make the data set again, or set the rate of disentangling to 0"
+            )
         return subject_plan(
-            parts.to(self.device),
+            parts.regions.to(self.device),
+            parts.words,
             conditions.text,
             config,
             generator,

@@ -96,7 +96,7 @@ PRESETS: dict[PresetName, Preset] = {
         ),
         num_samples=26_000,
         num_short_samples=60_000,
-        vae=_vae_phases(700, 2500),
+        vae=_vae_phases(400, 700),
     ),
     "cuda": Preset(
         scenes=SceneOptions(height=96, width=160),

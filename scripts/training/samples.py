@@ -13,6 +13,8 @@ from torch import Tensor
 from magref_core.canvas.compose import compose_canvas
 from magref_core.canvas.masks import to_latent_mask
 from magref_core.sizes import FRAME_STRIDE, PATCH_STRIDE, PIXEL_STRIDE
+from magref_core.subjects.mentions import Subject
+from magref_core.subjects.regions import in_region, regions_of, token_shares
 from magref_core.training.grounding import NO_WORD, NOBODY
 from magref_core.world.captions import deed
 from magref_core.world.film import Film, film
@@ -22,6 +24,9 @@ from .staging import Staged, StagingOptions, stage
 
 LEAST_SHARE = 0.15
 """Of a patch that a subject must cover to own it."""
+
+PATCH = (PATCH_STRIDE // PIXEL_STRIDE,) * 2
+"""Latent cells of a token, down and across."""
 
 Sample = dict[str, Tensor]
 Encode = Callable[[Tensor], Tensor]
@@ -70,6 +75,7 @@ def make_sample(staged: Staged, encoders: Encoders, *, num_frames: int | None = 
         "subject": subject_share(torch.from_numpy(drawn.masks.any(0)), staged.canvas.mask),
         "canvas": canvas,
         **part_maps(staged, drawn),
+        "regions": subject_regions(staged),
         "words": subject_words(staged, encoders.text),
         "text": encoders.text(staged.prompt).to(torch.int16),
     }
@@ -96,6 +102,22 @@ def part_maps(staged: Staged, drawn: Film) -> Sample:
         "owners": torch.where(largest > LEAST_SHARE, owner + 1, NOBODY).to(torch.uint8),
         "heights": (heights.gather(0, owner[None])[0] * 255).round().to(torch.uint8),
     }
+
+
+def subject_regions(staged: Staged) -> Tensor:
+    """`regions` of `magref_core.training.grounding`, in bytes: as MAGREF Subject Disentangle finds them."""
+    actors = range(len(staged.scene.actors))
+    subjects = [
+        Subject(
+            name=str(actor),
+            word="",
+            references=tuple(index for index, shown in enumerate(staged.subjects) if shown == actor),
+        )
+        for actor in (*actors, None)
+    ]
+    shares = token_shares(regions_of(staged.canvas, subjects).boxes, PATCH)
+    found = in_region(shares[: len(actors)], "half").to(torch.uint8)
+    return torch.cat([found, found.new_zeros(MAX_SUBJECTS - len(actors), *found.shape[1:])])
 
 
 def subject_words(staged: Staged, encode: Callable[[str], Tensor]) -> Tensor:

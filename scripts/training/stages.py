@@ -104,8 +104,13 @@ def take_vae(files: RunFiles, bundle: Path) -> None:
     """Start from the linear code and the VAE of a bundle instead of training them.
 
     Raises:
-        TrainingError: the bundle lacks one of them.
+        TrainingError: the bundle lacks one of them, or the run has begun with another code.
     """
+    if files.codec.exists() and (bundle / CODEC).is_file() and not _same(files.codec, bundle / CODEC):
+        raise TrainingError(
+            f"the samples in {files.folder} are encoded by another linear code than that of {bundle}, whose "
+            "VAE would not understand them: leave --vae-of out, or choose another --folder"
+        )
     for source, target in ((bundle / CODEC, files.codec), (bundle / PARTS["vae"], files.vae / WEIGHTS_FILE)):
         if not source.is_file():
             raise TrainingError(
@@ -155,6 +160,10 @@ def draw_clip(preset: Preset, rng: np.random.Generator) -> Tensor:
     if rng.random() < FILMED:
         frames = torch.cat([staged.canvas.image[None], frames[1:]])
     return frames
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

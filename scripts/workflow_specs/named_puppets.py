@@ -60,6 +60,6 @@ def _prompt(text: str, hints: tuple[str, ...]) -> Group:
         parts.bound_prompt(text, "references", (0, 0, 500, 270), clip=demo.CLIP),
         parts.text_node("negative", "Negative Prompt", (0, 350, 500, 100), "", parts.RED, clip=demo.CLIP),
         parts.guidance_node({"length": demo.LENGTH}, clip_vision=("encoders", "clip_vision"), is_bound=True),
-        note("prompt note", "Who does what", (530, 230, 350, 270), *hints),
+        note("prompt note", "Who does what", (530, 260, 350, 240), *hints),
     )
     return Group(number=4, title="Prompt", nodes=nodes)

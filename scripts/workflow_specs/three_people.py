@@ -16,7 +16,7 @@ WORKFLOW = named_puppets.workflow(
     "magref_three_people",
     REFERENCES,
     PROMPT,
-    "Under the prompt stands what the model reads: *a girl on the left waves, a robot in the middle ...* "
-    "The report of MAGREF Bind Subjects lists the tokens of each name.",
+    "The model reads *a girl on the left waves, a robot in the middle ...*: hold the mouse over a name on "
+    "the line under the prompt to see its word. After a run the node shows the tokens of each name.",
     f"The words that this model knows: {demo.WHO}; {demo.DEEDS}.",
 )

@@ -11,8 +11,9 @@ PROMPT = (
     "waves, the @woman laughs and shakes its hand. Soft daylight, the camera slowly circles them."
 )
 HINT = (
-    "**@name** stands for a reference and becomes its word; under the prompt stands which words were found. "
-    "Call a reference what you like (*ann*) and give it the **word** that the prompt should read (*woman*)."
+    "**@name** stands for a reference and becomes its word. The line under the prompt says who is named; "
+    "after a run the node shows which tokens were found. Call a reference what you like (*ann*) and give it "
+    "the **word** that the prompt should read (*woman*)."
 )
 
 WORKFLOW = Workflow(

@@ -28,6 +28,17 @@ MARKS = (
 CHIPS = """() => [...document.querySelectorAll('.magref-chips')].filter(one => one.offsetParent).flatMap(
     line => [...line.children].map(
         chip => [chip.dataset.state, chip.innerText.replace(/\\s+/g, ' ').trim()]))"""
+STILL = """box => new Promise(done => {
+    let place, since
+    const look = now => {
+        const { x, y, width, height } = box.getBoundingClientRect()
+        if (place !== (place = JSON.stringify([x, y, width, height]))) since = now
+        now - since > 500 ? done() : requestAnimationFrame(look)
+    }
+    requestAnimationFrame(look)
+})"""
+"""Waits until the box has stayed in its place for half a second: an open list closes when it moves."""
+
 IN_PLACE = """() => {
     const line = [...document.querySelectorAll('.magref-chips')].filter(one => one.offsetParent)
     return line.length === 1 && document.querySelectorAll('.magref-mirror').length === 1
@@ -60,6 +71,7 @@ def look_at_prompt(page: Page, *, node_id: str = BINDER_ID) -> Locator:
     """Bring the prompt into view, and wait until it is watched; its text box."""
     graph_page.look_at(page, graph_page.node_area(page, node_id))
     page.wait_for_function(IN_PLACE)
+    box(page).evaluate(STILL)
     return box(page)
 
 

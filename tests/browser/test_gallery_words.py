@@ -47,3 +47,14 @@ def test_a_word_for_the_prompt_is_kept_saved_and_sent(page):
     word.fill("")
     word.press("Enter")
     assert "word" not in seen.prompt_value(page)[0]
+
+
+def test_a_refusal_goes_when_the_old_text_is_typed_again(page):
+    seen.add_node(page, json.dumps([{"file": "cat.png", "name": "tom", "word": "cat"}]))
+    card = seen.cards(page).first
+    for kind, kept, bad in (("word", "cat", "a@b"), ("name", "tom", "a,b")):
+        field = card.locator(f".magref-{kind}")
+        for text, is_refused in ((bad, True), (kept, False)):
+            field.fill(text)
+            field.press("Enter")
+            assert bool(card.locator(".magref-problem").text_content()) is is_refused

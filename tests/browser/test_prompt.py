@@ -7,6 +7,7 @@ import pytest
 from scripts import graph_page
 from tests.browser import prompt_page as writing
 
+TWINS = ({"file": "cat.png", "name": "puppet"}, {"file": "coffee.png", "name": "puppet-2"})
 KNOWN = [("known", "@girl"), ("known", '@"red mug"'), ("known", "@кот")]
 
 
@@ -55,7 +56,9 @@ def test_the_keyboard_chooses_and_writes_a_name(page, box):
 
 
 def test_the_mouse_chooses_a_name_and_the_box_keeps_the_focus(page, box):
-    box.press_sequentially("look, @r")
+    box.press_sequentially("look, @")
+    writing.names(page).first.wait_for()
+    box.press_sequentially("r")
     writing.wait_for_list(page, "red mug", "girl")
     writing.names(page).nth(1).click()
     writing.wait_for_list(page)
@@ -72,6 +75,36 @@ def test_a_name_in_another_script_is_completed_and_an_address_is_left_alone(page
     writing.wait_for_list(page, "кот")
     box.press("Enter")
     assert writing.value(page) == "и @кот "
+
+
+def test_enter_and_tab_are_the_texts_behind_a_whole_name_until_another_is_chosen(page):
+    box = writing.open_prompt(page, writing.graph(TWINS))
+    box.press_sequentially("a @puppet")
+    writing.wait_for_list(page, "puppet", "puppet-2")
+    assert box.get_attribute("aria-activedescendant") is None
+    box.press("Enter")
+    writing.wait_for_list(page)
+    box.press_sequentially("@puppet.")
+    writing.wait_for_list(page)
+    box.press("Enter")
+    assert writing.value(page) == "a @puppet\n@puppet.\n"
+    box.press_sequentially("@puppet ")
+    writing.wait_for_list(page, "puppet-2")
+    box.press("ArrowUp")
+    box.press("Tab")
+    assert writing.value(page) == "a @puppet\n@puppet.\n@puppet-2 "
+
+
+@pytest.mark.parametrize("before", ["", "the first line\n"])
+def test_the_list_stays_where_it_is_when_the_name_becomes_a_mention(page, before):
+    box = writing.open_prompt(page, writing.graph(TWINS))
+    box.press_sequentially(f"{before}@puppe")
+    writing.wait_for_list(page, "puppet", "puppet-2")
+    place = page.get_by_role("listbox").bounding_box()
+    box.press_sequentially("t")
+    page.wait_for_function(f"() => ({writing.MARKS})().length === 1")
+    assert page.get_by_role("listbox").bounding_box() == place
+    assert place["y"] > box.bounding_box()["y"]
 
 
 def test_the_browser_undoes_a_completion(page, box):
@@ -161,6 +194,29 @@ def test_a_name_that_was_probably_meant_is_written_when_its_chip_is_pressed(page
     writing.wait_for_chips(page, ("unused", "girl"), ("known", "@red mug"), ("unused", "кот"))
     writing.chip(page, "unused").last.click()
     assert writing.value(page) == 'the @"red mug" stands @кот'
+
+
+def test_a_mention_is_written_before_a_comment_that_ends_the_prompt(page):
+    writing.open_prompt(page, writing.graph(writing.CAST[:1], prompt="she waves // or runs"))
+    writing.chip(page, "unused").click()
+    writing.wait_for_chips(page, ("known", "@girl"))
+    assert writing.value(page).rstrip() == "she waves @girl"
+    assert writing.box(page).input_value() == "she waves @girl // or runs"
+
+
+def test_the_line_of_a_prompt_that_comes_over_a_link_only_speaks(page):
+    workflow = writing.graph(prompt=["3", 0])
+    workflow["3"] = {"class_type": "PrimitiveStringMultiline", "inputs": {"value": "@gril takes a red mug"}}
+    graph_page.show_workflow(page, workflow)
+    graph_page.look_at(page, graph_page.node_area(page, writing.BINDER_ID))
+    writing.wait_for_chips(
+        page, ("unknown", "@gril → @girl"), ("unused", "girl"), ("word", "red mug"), ("unused", "кот")
+    )
+    assert page.locator(".magref-chips button").filter(visible=True).count() == 0
+    assert writing.chip(page, "unknown").get_attribute("title") == (
+        "No reference is called gril. Write @girl where the prompt comes from."
+    )
+    assert "Press" not in writing.chip(page, "unused").first.get_attribute("title")
 
 
 def test_checks_follow_the_gallery_and_count_plain_words(page):

@@ -36,7 +36,7 @@ def test_the_template_browser_shows_every_thumbnail(page):
     browse_templates(page)
     widths = {}
     for name in NAMES:
-        picture = page.get_by_test_id(f"template-workflow-{name}").locator("img").first
+        picture = graph_page.find_template(page, name).locator("img").first
         picture.wait_for()
         page.wait_for_function("img => img.complete", arg=picture.element_handle())
         widths[name] = picture.evaluate("img => img.naturalWidth")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -30,6 +32,11 @@ def inputs():
     }
 
 
+def is_same(one, other):
+    """Whether both hold the very tensors that were computed once."""
+    return one.context is other.context and one.keys_values is other.keys_values
+
+
 @pytest.mark.parametrize("room", [0, ROOM])
 @pytest.mark.parametrize("with_image", [True, False])
 def test_what_was_prepared_changes_no_bit(model, inputs, room, with_image):
@@ -56,25 +63,37 @@ def test_what_was_prepared_for_another_prompt_or_canvas_is_ignored(model, inputs
     assert torch.equal(model(**others, prepared=prepared), model(**others))
 
 
-def test_a_replaced_block_that_reads_another_text_gets_its_keys(model, inputs):
-    def other_text(args, extra):
-        return extra["original_block"](args | {"txt": 2 * args["txt"]})
+def another_text(args, extra):
+    return extra["original_block"](args | {"txt": 2 * args["txt"]})
 
-    options = {"patches_replace": {"dit": {("double_block", 1): other_text}}}
+
+def text_written_to(args, extra):
+    args["txt"].mul_(0.5)
+    return extra["original_block"](args)
+
+
+@pytest.mark.parametrize("replacement", [another_text, text_written_to])
+def test_a_replaced_block_may_change_the_text(model, inputs, replacement):
+    options = {"patches_replace": {"dit": {("double_block", 1): replacement}}}
     expected = model(**inputs, transformer_options=dict(options))
     prepared = prepare(model, inputs["context"], inputs["clip_fea"])
-    assert torch.equal(model(**inputs, prepared=prepared, transformer_options=dict(options)), expected)
+    for _ in range(2):
+        assert torch.equal(model(**inputs, prepared=prepared, transformer_options=dict(options)), expected)
     assert not torch.equal(model(**inputs), expected)
+    assert torch.equal(prepared.context, model.embed_context(inputs["context"], inputs["clip_fea"])[0])
 
 
 def test_a_prompt_is_known_again_by_its_numbers(model, inputs):
     memory, text, image = RunMemory(), inputs["context"], inputs["clip_fea"]
     first = memory.recall(model, text, image, room=ROOM)
-    assert memory.recall(model, text.clone(), image.clone(), room=ROOM) is first
-    assert memory.recall(model, 2 * text, image, room=ROOM) is not first
-    assert memory.recall(model, text, 2 * image, room=ROOM) is not first
-    assert memory.recall(model, text, None, room=ROOM) is not first
-    assert memory.recall(model, text[:1], image[:1], room=ROOM) is not first
+    given = (text.clone(), image.clone())
+    again = memory.recall(model, *given, room=ROOM)
+    assert is_same(again, first)
+    assert again.text is given[0] and again.image is given[1], "by which the model knows them"
+    assert not is_same(memory.recall(model, 2 * text, image, room=ROOM), first)
+    assert not is_same(memory.recall(model, text, 2 * image, room=ROOM), first)
+    assert not is_same(memory.recall(model, text, None, room=ROOM), first)
+    assert not is_same(memory.recall(model, text[:1], image[:1], room=ROOM), first)
 
 
 def test_a_text_that_was_written_to_is_not_known(model, inputs):
@@ -82,7 +101,25 @@ def test_a_text_that_was_written_to_is_not_known(model, inputs):
     first = memory.recall(model, inputs["context"].clone(), image, room=ROOM)
     changed = inputs["context"].clone()
     changed[1, 3, 2] += 1e-6
-    assert memory.recall(model, changed, image, room=ROOM) is not first
+    assert not is_same(memory.recall(model, changed, image, room=ROOM), first)
+
+
+@pytest.mark.parametrize("name", ["context", "clip_fea"])
+def test_whoever_writes_to_what_was_given_changes_nothing_that_is_kept(model, inputs, name):
+    memory = RunMemory()
+    given = {key: inputs[key].clone() for key in ("context", "clip_fea")}
+    first = memory.recall(model, *given.values(), room=ROOM)
+    given[name].mul_(0.5)
+    assert is_same(memory.recall(model, inputs["context"], inputs["clip_fea"], room=ROOM), first)
+    assert not is_same(memory.recall(model, *given.values(), room=ROOM), first)
+
+
+def test_deep_copies_of_options_share_the_memory(model, inputs):
+    memory = RunMemory()
+    memory.recall(model, inputs["context"], inputs["clip_fea"], room=ROOM)
+    shared = copy.deepcopy({"memory": memory})["memory"]
+    memory.clear()
+    assert shared.num_bytes == 0
 
 
 @pytest.mark.parametrize("layer", ["blocks.2.cross_attn.v.weight", "text_embedding.0.bias"])
@@ -92,7 +129,7 @@ def test_other_weights_are_noticed(model, inputs, layer):
     with torch.no_grad():
         model.get_parameter(layer).mul_(2)
     after = memory.recall(model, *given, room=ROOM)
-    assert after is not before
+    assert not is_same(after, before)
     assert torch.equal(model(**inputs, prepared=after), model(**inputs))
     assert memory.num_bytes == after.num_bytes, "what old weights have computed is gone"
 
@@ -100,23 +137,41 @@ def test_other_weights_are_noticed(model, inputs, layer):
 def test_keys_and_values_are_left_out_where_there_is_no_room(model, inputs):
     text, image = inputs["context"], inputs["clip_fea"]
     with_keys = prepare(model, text, image)
-    of_keys = with_keys.num_bytes - with_keys.context.nbytes
+    of_tokens = text.nbytes + image.nbytes + with_keys.context.nbytes
+    of_keys = with_keys.num_bytes - of_tokens
     assert of_keys == 2 * 3 * with_keys.context.nbytes
     assert prepare(model, text, image, room=of_keys).keys_values
     without = RunMemory().recall(model, text, image, room=of_keys - 1)
     assert not without.keys_values
-    assert without.num_bytes == without.context.nbytes
+    assert without.num_bytes == of_tokens
 
 
 def test_few_prompts_are_kept_and_the_longest_unused_goes_first(model, inputs):
     memory, image = RunMemory(), inputs["clip_fea"]
     texts = [inputs["context"] + index for index in range(MAX_ENTRIES + 1)]
     kept = [memory.recall(model, text, image, room=0) for text in texts[:-1]]
-    assert memory.recall(model, texts[0], image, room=0) is kept[0]
+    assert is_same(memory.recall(model, texts[0], image, room=0), kept[0])
     memory.recall(model, texts[-1], image, room=0)
     assert memory.num_bytes == MAX_ENTRIES * kept[0].num_bytes
-    assert memory.recall(model, texts[0], image, room=0) is kept[0]
-    assert memory.recall(model, texts[1], image, room=0) is not kept[1]
+    assert is_same(memory.recall(model, texts[0], image, room=0), kept[0])
+    assert not is_same(memory.recall(model, texts[1], image, room=0), kept[1])
+
+
+def test_only_what_can_be_spared_is_kept(model, inputs):
+    given = (inputs["context"], inputs["clip_fea"])
+    whole = prepare(model, *given).num_bytes
+    tokens = prepare(model, *given, room=0).num_bytes
+    for spare, with_keys, kept in ((whole, 3, whole), (whole - 1, 0, tokens), (tokens - 1, 0, 0), (-1, 0, 0)):
+        memory = RunMemory()
+        prepared = memory.recall(model, *given, room=ROOM, spare=spare)
+        assert (len(prepared.keys_values), memory.num_bytes) == (with_keys, kept)
+        assert torch.equal(model(**inputs, prepared=prepared), model(**inputs))
+
+
+def test_what_is_known_is_used_when_nothing_more_can_be_spared(model, inputs):
+    memory, given = RunMemory(), (inputs["context"], inputs["clip_fea"])
+    first = memory.recall(model, *given, room=ROOM, spare=ROOM)
+    assert is_same(memory.recall(model, *given, room=1, spare=-1), first)
 
 
 def test_an_emptied_memory_holds_nothing(model, inputs):

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.dit_speed import table
+from benchmarks.dit_speed import report, table
 from benchmarks.support.dit_models import (
     CPU_SHAPE,
     GPU_SHAPE,
     IMAGE_TOKENS,
+    PACK,
     Shape,
+    attentions,
     forward_flops,
     random_weights,
 )
@@ -81,6 +85,48 @@ def test_ratios_within_their_limits_are_called_within():
 
 def test_memory_that_cannot_be_told_is_said_to_be_unmeasured():
     assert "peak memory not measured" in table(result([1.0], [1.0], {"ours": None, "native": None}))
+
+
+def test_each_attention_is_asked_of_what_chooses_it(monkeypatch):
+    def fused():
+        pass
+
+    def slices():
+        pass
+
+    def choose(device):
+        return fused if device.type == "cpu" else slices
+
+    monkeypatch.setitem(sys.modules, PACK, SimpleNamespace())
+    monkeypatch.setitem(sys.modules, f"{PACK}.nodes.attention", SimpleNamespace(chosen_attention=choose))
+    host = SimpleNamespace(optimized_attention=slices)
+    monkeypatch.setitem(sys.modules, "comfy.ldm.modules.attention", host)
+    assert attentions("cpu") == {"ours": "fused", "native": "slices"}
+    assert attentions("cuda") == {"ours": "slices", "native": "slices"}
+
+
+def test_the_report_names_the_attention_of_each_model():
+    full = result([1.0], [1.0], {"ours": MIB, "native": MIB}) | {
+        "date": "2026-01-01",
+        "commit": "abc",
+        "device": "cpu",
+        "machine": {"cores": 2},
+        "comfyui": "0.30.0",
+        "attentions": {"ours": "attention_pytorch", "native": "attention_sub_quad"},
+        "shape": {
+            "dim": 64,
+            "ffn_dim": 96,
+            "num_heads": 2,
+            "num_layers": 3,
+            "latent": (3, 4, 6),
+            "num_tokens": 18,
+            "dtype": "float32",
+        },
+        "rounds_run": 1,
+        "foreign_cores": 0.0,
+        "largest_difference": 1e-5,
+    }
+    assert "Attention: ours `attention_pytorch`, native `attention_sub_quad`." in report(full)
 
 
 def test_the_peak_of_a_call_is_what_it_holds_at_once_and_not_what_it_keeps():

@@ -153,6 +153,32 @@ def test_small_background():
     assert codes((reference(height=240, width=415), (0, 0, 415, 240))) == [], "only backgrounds need so much"
 
 
+BEACH = reference("beach", kind="background", height=HEIGHT, width=WIDTH), (0, 0, WIDTH, HEIGHT)
+
+
+def test_a_background_behind_a_picture_that_is_not_cut_out():
+    girl = reference("girl", height=240, width=240), (0, 0, 416, 416)
+    robot = reference(
+        "robot", height=240, width=240, alpha=opaque_in((60, 60, 230, 230), height=240, width=240)
+    )
+    found = alone(BEACH, girl, (robot, (416, 0, 416, 416)))
+    assert (found.code, found.severity, found.reference) == ("covered_background", "warning", "beach")
+    assert found.text == "'girl' and what else lies over 'beach' cover 65% of it"
+    assert found.remedy.startswith("cut 'girl' out")
+    assert codes(BEACH, (robot, (0, 0, 416, 416)), (robot, (416, 0, 416, 416))) == []
+
+
+def test_a_background_may_be_covered_by_cut_outs_until_a_quarter_of_the_canvas_is_left():
+    alpha = opaque_in((0, 0, WIDTH, HEIGHT - 120), height=HEIGHT, width=WIDTH)
+    person = reference("ann", kind="object", height=HEIGHT, width=WIDTH, alpha=alpha)
+    size = (0, 0, WIDTH, HEIGHT)
+    assert "covered_background" not in codes(BEACH, (person, size))
+    alpha[HEIGHT - 120] = 255
+    (found,) = [each for each in findings_of(BEACH, (person, size)) if each.code == "covered_background"]
+    assert found.reference == "beach" and "cover 75% of it" in found.text
+    assert found.remedy == "give what lies over it smaller boxes"
+
+
 @pytest.mark.parametrize(
     ("name", "prompt", "expected"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import conversion, formats
+from benchmarks import conversion, formats, profiles
 from benchmarks.formats import Row
 from benchmarks.support.docs import put_between_marks
 from benchmarks.support.format_files import FORMATS
@@ -55,7 +55,10 @@ def test_the_table_replaces_what_stood_between_its_marks(tmp_path):
         put_between_marks(page, "matrix", "x")
 
 
-@pytest.mark.parametrize(("page", "mark"), [(formats.DOCS, "matrix"), (conversion.DOCS, conversion.MARK)])
+@pytest.mark.parametrize(
+    ("page", "mark"),
+    [(formats.DOCS, "matrix"), (conversion.DOCS, conversion.MARK), (profiles.DOCS, profiles.MARK)],
+)
 def test_the_pages_have_their_marks_once(page, mark):
     text = page.read_text(encoding="utf-8")
     assert text.count(f"<!-- {mark} -->\n") == text.count(f"<!-- end of {mark} -->\n") == 1

@@ -79,14 +79,30 @@ def test_too_many_photos_for_a_cell_are_refused_with_what_to_change():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_background_lies_first_over_the_whole_canvas_and_the_others_as_without_it(seed):
+def test_the_background_lies_first_in_the_whole_canvas_and_the_others_as_without_it(seed):
     given = [ALONE[0], PLACE, ALONE[1]]
     first, *others = arrange_behind(given, **SIZE, seed=seed)
     assert first.reference == 1 and first.cell == Box(x=0, y=0, width=WIDTH, height=HEIGHT)
-    assert first.box.width == WIDTH
     alone = arrange([(one.height, one.width) for one in (ALONE[0], ALONE[1])], **SIZE, seed=seed)
     assert [placement.box for placement in others] == [placement.box for placement in alone]
     assert [placement.reference for placement in others] == [(0, 2)[one.reference] for one in alone]
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"),
+    [
+        (416, 240, Box(x=0, y=0, width=832, height=480)),
+        (640, 480, Box(x=96, y=0, width=640, height=480)),
+        (600, 900, Box(x=256, y=0, width=320, height=480)),
+        (200, 100, Box(x=0, y=32, width=832, height=416)),
+    ],
+)
+def test_the_background_is_as_large_as_fits_and_keeps_its_shape(width, height, box):
+    place = reference("beach", kind="background", height=height, width=width)
+    first, _ = arrange_behind([ALONE[0], place], **SIZE)
+    assert first.box == box
+    canvas = compose_canvas([ALONE[0], place], arrange_behind([ALONE[0], place], **SIZE), **SIZE)
+    assert bool(canvas.mask.all()) == (area(box) == WIDTH * HEIGHT)
 
 
 def test_two_backgrounds_and_one_alone_keep_their_cells():

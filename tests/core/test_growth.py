@@ -11,7 +11,7 @@ import torch
 from benchmarks.support.dit_models import IMAGE_TOKENS, Shape, random_weights
 from benchmarks.support.growth_fit import fit_growth
 from benchmarks.support.growth_sizes import FRAMES, forward_bytes, sizes_for, weight_bytes
-from benchmarks.support.growth_table import curves, growth_lines, size_table, whole_run_lines
+from benchmarks.support.growth_table import curves, growth_lines, report, size_table, whole_run_lines
 from benchmarks.support.projection import PUBLISHED, projection_table, whole_run
 from magref_core.dit.attention import Backend
 from magref_core.dit.config import DiTConfig
@@ -182,6 +182,23 @@ def test_curves_are_told_in_words_beside_that_of_the_floor():
     assert native.startswith("- native: t = 0 ms + 400 ms k")
     assert floor.startswith("- floor of products: t = 0 ms + 100 ms k")
     assert growth_lines(result(frames=(17, 81))) == ["- No curve: fewer than three sizes ran."]
+
+
+def test_the_report_names_the_attention_of_each_model():
+    full = result() | {
+        "date": "2026-01-01",
+        "commit": "abc",
+        "command": "--device cpu",
+        "comfyui": "0.30.0",
+        "attentions": {"ours": "attention_pytorch", "native": "attention_sub_quad"},
+        "official": None,
+        "rounds": 2,
+        "largest_difference": {"native": 1e-5},
+        "foreign_cores": 0.5,
+    }
+    full["shape"] |= {"dim": 256, "ffn_dim": 704, "num_heads": 2, "dtype": "float32"}
+    assert "Attention: ours `attention_pytorch`, native `attention_sub_quad`." in report(full)
+    assert "The official program: not measured" in report(full)
 
 
 def test_without_a_card_the_whole_run_is_called_not_measured():

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from types import SimpleNamespace
 
+import pytest
 import torch
 
-from benchmarks.memory import GB, CardPeak, Row, latent_shape, table
+from benchmarks.memory import (
+    GB,
+    PRECISIONS,
+    SMALL,
+    Bench,
+    CardPeak,
+    Row,
+    check_precisions,
+    latent_shape,
+    table,
+)
+from benchmarks.support.dit_models import PACK
 from benchmarks.support.sparse_dit import write_sparse_dit
 from magref_core.dit.checkpoint import load_dit
 from magref_core.dit.config import DiTConfig
+from magref_core.sampling.memory import MemoryNeed
+from scripts.host_install import HostError
 
 
 def test_a_file_of_zeros_is_a_whole_dit_and_takes_no_room(tmp_path):
@@ -38,6 +54,48 @@ def test_the_table_tells_what_was_measured_what_was_planned_and_what_was_not():
         "| b | 8.0 GB | no: CUDA out of memory | not measured | not measured |",
     ]
     assert table(rows, "cpu").endswith("peak video memory is not measured.")
+
+
+class Guider:
+    def __init__(self, patcher):
+        self.model_patcher = patcher
+
+    def set_conds(self, positive, negative):
+        pass
+
+    def set_cfg(self, scale):
+        pass
+
+
+def test_what_was_planned_is_what_the_sentence_before_the_run_needs(monkeypatch):
+    pytest.importorskip("benchmarks.support.machine", exc_type=ImportError)
+    need = MemoryNeed(weights=16 * GB, one_pass=10 * GB, prompts=2)
+    ran = []
+    modules = {
+        "comfy.clip_vision": SimpleNamespace(Output=dict),
+        "comfy.samplers": SimpleNamespace(CFGGuider=Guider),
+        f"{PACK}.nodes.sampling": SimpleNamespace(
+            MagrefSampler=SimpleNamespace(execute=lambda *given: ran.append(given))
+        ),
+        f"{PACK}.nodes.memory_plan": SimpleNamespace(need_of=lambda guider, latent: need),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    config = {"clip_dim": 8, "text_len": 4, "text_dim": 8}
+    patcher = SimpleNamespace(
+        model=SimpleNamespace(model_config=SimpleNamespace(unet_config=config)),
+        model_size=lambda: 16 * GB,
+    )
+    row = Bench("cpu", SMALL).sample("bf16", patcher)
+    assert len(ran) == 1 and not row.fault
+    assert row.planned_bytes == 26 * GB
+
+
+def test_a_precision_that_the_loader_lacks_is_told_in_a_sentence():
+    known = {name: {} for name in ("default", *PRECISIONS)}
+    check_precisions(PRECISIONS, known)
+    with pytest.raises(HostError, match=r"the precision 'int4' is unknown: use default, bf16, fp16, fp8"):
+        check_precisions(["bf16", "int4"], known)
 
 
 def test_the_watch_sees_a_peak_between_its_beginning_and_its_end():

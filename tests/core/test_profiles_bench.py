@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from benchmarks import profiles
 from benchmarks.support.profile_run import CONDITIONS, GUIDED, differences
 from benchmarks.support.profile_table import MEASURES, change, chosen, cost_table, price_table, verdicts
 from magref_core.sampling.profiles import PROFILES, Profile, plan_with
-from scripts.host_install import HostError
 
 EXACT, BALANCED = f"exact, guidance {GUIDED:g}", f"balanced, guidance {GUIDED:g}"
 
@@ -86,25 +84,36 @@ def test_records_are_put_in_order_and_other_sets_left_out():
     assert [(each["set"], each["number"]) for each in chosen(mixed)] == [("one", 0), ("one", 1), ("two", 1)]
 
 
+def arguments_of(folder):
+    models = folder / "models"
+    (models / "vae").mkdir(parents=True)
+    (models / "vae" / "small.safetensors").write_bytes(b"weights")
+    return argparse.Namespace(
+        folder=folder, models=models, device="cpu", scenes=6, steps=20, seed=0, preset=None
+    )
+
+
 def test_a_run_that_was_stopped_goes_on_with_the_whole_lines_of_the_same_run(tmp_path):
-    arguments = argparse.Namespace(folder=tmp_path, device="cpu", scenes=6, steps=20, seed=0)
+    arguments = arguments_of(tmp_path)
+    stem = profiles.stem(arguments)
+    assert stem.startswith("profiles-cpu-6-20-0-")
     whole = json.dumps(record(0))
-    (tmp_path / f"{profiles.stem(arguments)}-0.jsonl").write_text(f"\n{whole}\n{whole[:100]}")
-    (tmp_path / f"{profiles.stem(arguments)}-1.jsonl").write_text(f"\n{json.dumps(record(1))}")
-    (tmp_path / "profiles-cpu-7-20-0-0.jsonl").write_text(f"\n{whole}")
+    (tmp_path / f"{stem}-0.jsonl").write_text(f"\n{whole}\n{whole[:100]}")
+    (tmp_path / f"{stem}-1.jsonl").write_text(f"\n{json.dumps(record(1))}")
+    (tmp_path / f"{stem.replace('-6-', '-7-')}-0.jsonl").write_text(f"\n{whole}")
     assert [each["number"] for each in profiles.kept(arguments)] == [0, 1]
 
 
-def test_the_tables_replace_what_stood_between_their_marks(tmp_path, monkeypatch):
-    assert re.search(r"<!-- prices -->\n.*<!-- end of prices -->", profiles.DOCS.read_text(), re.DOTALL)
-    page = tmp_path / "profiles.md"
-    monkeypatch.setattr(profiles, "DOCS", page)
-    page.write_text("above\n<!-- prices -->\nold\n<!-- end of prices -->\nbelow\n")
-    profiles.put_into_docs(r"| \1 |")
-    assert page.read_text() == "above\n<!-- prices -->\n\n| \\1 |\n\n<!-- end of prices -->\nbelow\n"
-    page.write_text("no marks")
-    with pytest.raises(HostError, match="lacks its marks"):
-        profiles.put_into_docs("x")
+def test_other_weights_other_conditions_and_another_world_are_another_run(tmp_path, monkeypatch):
+    arguments = arguments_of(tmp_path)
+    stems = {profiles.stem(arguments)}
+    arguments.preset = "gpu"
+    stems.add(profiles.stem(arguments))
+    (arguments.models / "vae" / "small.safetensors").write_bytes(b"Weights")
+    stems.add(profiles.stem(arguments))
+    monkeypatch.setattr("benchmarks.support.profile_run.CONDITIONS", {EXACT: CONDITIONS[EXACT]})
+    stems.add(profiles.stem(arguments))
+    assert len(stems) == 4
 
 
 def test_the_page_says_the_numbers_of_the_profiles():

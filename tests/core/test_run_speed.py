@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from benchmarks.run_speed import around_table, read_arguments, report, run_table, saving_table
 from benchmarks.support import speed_ways
+from benchmarks.support.dit_models import PACK
 from benchmarks.support.speed_vae import Clocked
 
 
@@ -101,7 +105,55 @@ def test_the_ways_have_labels_of_their_own_and_the_sigmas_fall_from_1_to_0():
     torch.testing.assert_close(sigmas[10], torch.tensor(0.75))  # 3 s / (1 + 2 s) at a half
 
 
+def test_the_fallback_for_cpus_has_a_row_on_a_cpu_only():
+    labels = {device: [way.label for way in speed_ways.others_on(device)] for device in ("cpu", "cuda")}
+    assert set(labels["cpu"]) - set(labels["cuda"]) == {"ours, the host's attention for CPUs"}
+    assert len(labels["cpu"]) == len(speed_ways.OTHERS)
+
+
+class Patcher:
+    """As far as wrappers go the host's."""
+
+    def __init__(self):
+        self.wrappers = {}
+        self.model = SimpleNamespace(memory_required=lambda shape, **_: 5)
+
+    def add_wrapper_with_key(self, kind, key, wrapper):
+        self.wrappers[kind, key] = wrapper
+
+    def remove_wrappers_with_key(self, kind, key):
+        del self.wrappers[kind, key]
+
+
+def test_two_passes_leave_what_the_host_reckons_and_end_with_the_run(monkeypatch):
+    def one_by_one():
+        pass
+
+    plan = SimpleNamespace(_one_by_one=one_by_one)
+    extension = SimpleNamespace(WrappersMP=SimpleNamespace(CALC_COND_BATCH="calc_cond_batch"))
+    monkeypatch.setitem(sys.modules, f"{PACK}.nodes.memory_plan", plan)
+    monkeypatch.setitem(sys.modules, "comfy.patcher_extension", extension)
+    patcher = Patcher()
+    way = next(way for way in speed_ways.OTHERS if "two passes" in way.label)
+    with way.arrange(patcher):
+        assert list(patcher.wrappers.values()) == [one_by_one]
+        assert next(iter(patcher.wrappers))[0] == "calc_cond_batch"
+        assert patcher.model.memory_required([2, 16, 5, 8, 8]) == 5  # decides what stays loaded
+    assert not patcher.wrappers
+
+
+def test_a_clocked_object_waits_for_the_device_before_and_after(monkeypatch):
+    machine = pytest.importorskip("benchmarks.support.machine", exc_type=ImportError)
+    happened = []
+    monkeypatch.setattr(machine, "synchronize", happened.append)
+    inner = SimpleNamespace(work=lambda: happened.append("work"))
+    Clocked(inner, "work", "cuda").work()
+    assert happened == ["cuda", "work", "cuda"]
+
+
 def test_a_clocked_object_counts_one_method_and_hands_on_the_rest():
+    pytest.importorskip("benchmarks.support.machine", exc_type=ImportError)
+
     class Inner:
         width = 3
 
@@ -109,7 +161,7 @@ def test_a_clocked_object_counts_one_method_and_hands_on_the_rest():
             torch.ones(amount).sum()
             return amount
 
-    clocked = Clocked(Inner(), "work")
+    clocked = Clocked(Inner(), "work", "cpu")
     assert clocked.width == 3
     assert clocked.seconds == 0
     assert clocked.work(1000) == 1000

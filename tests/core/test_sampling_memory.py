@@ -9,6 +9,7 @@ from magref_core.sampling.memory import (
     gigabytes,
     plan_memory,
     sampling_remedy,
+    second_try,
 )
 
 NEED = MemoryNeed(weights=16 * GB, one_pass=5 * GB, prompts=2)
@@ -58,16 +59,40 @@ def test_the_plan_never_asks_for_more_than_is_free(free, gives_way):
     assert 16 - streamed + 5 * passes <= free / GB + 0.05
 
 
+@pytest.mark.parametrize(
+    ("is_split", "moves_weights", "words"),
+    [
+        (True, True, "with the prompts one by one and more of the weights in main memory"),
+        (True, False, "with the prompts one by one"),
+        (False, True, "with more of the weights in main memory"),
+        (False, False, "without the other models"),
+    ],
+)
+def test_a_second_try_is_told_by_what_is_different(is_split, moves_weights, words):
+    assert second_try(is_split=is_split, moves_weights=moves_weights) == words
+
+
+SIZE = {"frames": 81, "width": 832, "height": 480}
+
+
 def test_the_sentence_after_a_failure_says_what_was_needed_what_is_free_and_what_to_change():
-    said = sampling_remedy(NEED, 3 * GB, frames=81, width=832, height=480)
-    assert said == (
+    second = second_try(is_split=True, moves_weights=True)
+    assert sampling_remedy(NEED, 3 * GB, second=second, **SIZE) == (
         "sampling 81 frames at 832 x 480 ran out of memory twice, the second time with the prompts one by "
-        "one and as few weights on the card as can be: it needs about 5.0 GB to compute beside 16.0 GB of "
-        "weights, "
-        "3.0 GB are free: use fewer frames, a smaller size, or a shorter file of the model (fp8, GGUF Q4_K), "
-        "or close what else uses the card"
+        "one and more of the weights in main memory: it needs about 5.0 GB to compute beside 16.0 GB of "
+        "weights, 3.0 GB are free: use fewer frames, a smaller size, or a shorter file of the model (fp8, "
+        "GGUF Q4_K), or close what else uses the card"
     )
-    assert "can be: 3.0 GB are free" in sampling_remedy(None, 3 * GB, frames=81, width=832, height=480)
+
+
+def test_the_sentence_of_a_cpu_speaks_of_no_card():
+    said = sampling_remedy(None, 3 * GB, second=None, on_card=False, **SIZE)
+    assert said == (
+        "sampling 81 frames at 832 x 480 ran out of memory: 3.0 GB are free: use fewer frames, a smaller "
+        "size, or a shorter file of the model (fp8, GGUF Q4_K), or close other programs"
+    )
+    decoding = decoding_remedy(5 * GB, GB, width=832, height=480, tile_size=0, on_card=False)
+    assert decoding.endswith("set tile_size to 128, or close other programs")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +102,7 @@ def test_the_sentence_after_a_failure_says_what_was_needed_what_is_free_and_what
         (256, "in tiles of 256 pixels", "set tile_size to 128"),
         (128, "in tiles of 128 pixels", "set tile_size to 64"),
         (64, "in tiles of 64 pixels", "use a smaller size of the video"),
+        (None, "in whole frames and in tiles of 256 pixels", "use a smaller size of the video"),
     ],
 )
 def test_the_sentence_after_a_decoding_names_the_next_smaller_tile(tile_size, tried, remedy):

@@ -87,6 +87,21 @@ def test_photos_of_one_subject_make_one_region():
     assert in_region(shares, "half").flatten(1).sum(1).tolist() == [8, 4]
 
 
+def test_a_place_belongs_to_the_box_on_top_and_only_to_it():
+    assert tokens_of([(0, 0, 96, 64), (16, 16, 32, 32)]) == [set(range(24)) - {7, 8, 13, 14}, {7, 8, 13, 14}]
+    regions = regions_of(*composed([(0, 0, 96, 64), (10, 10, 50, 40), (30, 20, 60, 40)]))
+    assert torch.equal(regions.boxes.sum(0), torch.ones(8, 12))
+
+
+def test_without_overlaps_a_region_is_all_of_its_boxes():
+    boxes = [(3, 5, 41, 52), (44, 5, 47, 31), (50, 36, 13, 28)]
+    regions = regions_of(*composed(boxes))
+    for (x, y, width, height), given in zip(boxes, regions.boxes, strict=True):
+        whole = torch.zeros(1, 1, 64, 96)
+        whole[..., y : y + height, x : x + width] = 1
+        assert torch.equal(given, torch.nn.functional.avg_pool2d(whole, 8)[0, 0])
+
+
 def test_what_shows_is_opaque_and_on_top():
     alpha = torch.zeros(8, 8, dtype=torch.uint8)
     alpha[:, :4] = 255  # the left half
@@ -130,13 +145,22 @@ def test_the_plan_gives_each_region_its_alpha_and_its_words():
     assert (one.rows, one.blocks) == ((1, 2), (0, 40))
 
 
-def test_overlaps_are_shared_or_add_up():
-    boxes = ((0, 0, 96, 64), (48, 0, 48, 64))
+def test_a_token_of_two_regions_is_shared_or_adds_up():
+    boxes = ((0, 0, 40, 64), (40, 0, 56, 64))  # a column of tokens is half of each
     for normalise, expected in ((True, (0.5, 0.25, 0.25)), (False, (0.5, 0.5, 0.5))):
         asked = Disentanglement(alphas=(0.5, 0.5), normalise=normalise)
         (one,) = planned(controls(boxes, disentanglement=asked)).injections
         grid = one.amounts.T.unflatten(1, (4, 6))
-        assert (grid[0, 0, 0], grid[0, 0, 5], grid[1, 0, 5]) == expected
+        assert (grid[0, 0, 0], grid[0, 0, 2], grid[1, 0, 2]) == expected
+
+
+def test_a_background_behind_all_adds_nothing_where_others_lie():
+    boxes = ((0, 0, 96, 64), (48, 0, 48, 64))
+    asked = Disentanglement(alphas=(0.5, 0.5))
+    (one,) = planned(controls(boxes, disentanglement=asked)).injections
+    grid = one.amounts.T.unflatten(1, (4, 6))
+    assert torch.equal(grid[0], torch.tensor([[0.5] * 3 + [0.0] * 3] * 4))
+    assert torch.equal(grid[1], torch.tensor([[0.0] * 3 + [0.5] * 3] * 4))
 
 
 def test_the_boost_is_on_the_tokens_that_show_a_subject():

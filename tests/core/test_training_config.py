@@ -6,6 +6,7 @@ import pytest
 from magref_core.errors import MagrefError
 from magref_core.training.conditions import DropConfig
 from magref_core.training.config import TrainConfig, differences, from_json, read_config, to_json
+from magref_core.training.disentangling import DisentanglingConfig
 from magref_core.training.files import TrainingError
 from magref_core.training.flow import FlowConfig
 from magref_core.training.grounding import GroundingConfig
@@ -19,6 +20,7 @@ OTHER = TrainConfig(
     flow=FlowConfig(law="uniform_weighted", shift=5.0),
     drops=DropConfig(text=0.5),
     grounding=GroundingConfig(blocks=(0, 2), spread=0.3),
+    disentangling=DisentanglingConfig(rate=0.5, projection="value_out"),
     rate=RateConfig(peak=1e-5, decay="cosine_restarts"),
     betas=(0.8, 0.9),
     weight_decay=0.0,

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { act } from "../../web/js/editor/actions.js";
+import { cellsFor, pairs } from "../../web/js/editor/layout.js";
 import { fromText } from "../../web/js/editor/placements.js";
 
 const PICTURES = new Map(
@@ -18,6 +19,7 @@ const situation = (selected) => ({
   settings: { width: 200, height: 120, order: "official", layout_seed: 4294967295 },
   placements: PLACEMENTS,
   pictures: PICTURES,
+  cells: cellsFor(2, { width: 200, height: 120 }),
   selected,
 });
 const placed = (action, selected) => fromText(act(action, situation(selected)).placements);
@@ -37,4 +39,45 @@ test("layouts of the whole leave no box of one's own, and the last seed is follo
   assert.deepEqual(act("shuffle", situation(null)), { placements: "", order: "official", layout_seed: 0 });
   assert.deepEqual(act("arrange", situation(null)), { placements: "", order: "fitted" });
   assert.equal(act("fit", situation(null)), null);
+});
+
+test("Shuffle keeps an order that the seed deals out, and leaves the others", () => {
+  const orderOf = (order) => act("shuffle", { ...situation(null), settings: { order, layout_seed: 0 } }).order;
+  assert.deepEqual(["grouped", "behind", "reading", "fitted"].map(orderOf), ["grouped", "behind", "official", "official"]);
+});
+
+const BIG = { width: 832, height: 480 };
+
+/** Fit a picture of a layout; the cell in which it lay, and the box that it has then. */
+function fitted(pictures, order, name) {
+  const settings = { ...BIG, order, seed: 0, layout_seed: 0 };
+  const drawn = pairs(pictures, settings);
+  const { cell } = drawn.find(({ picture }) => picture.name === name);
+  const placements = drawn.map(({ picture, cell: { x, y } }) => ({ reference: picture.name, x, y, width: 40, height: 40 }));
+  const middle = { x: cell.x + cell.width / 2 - 20, y: cell.y + cell.height / 2 - 20 };
+  const moved = placements.map((one) => (one.reference === name ? { ...one, ...middle } : one));
+  const all = new Map(pictures.map((picture) => [picture.name, picture]));
+  const cells = drawn.map((one) => one.cell);
+  const values = act("fit", { settings, placements: moved, pictures: all, cells, selected: name });
+  const { x, y, width, height } = fromText(values.placements).find(({ reference }) => reference === name);
+  return { cell, box: { x, y, width, height } };
+}
+
+test("Fit keeps to the cells that are drawn: a subject's in the order grouped", () => {
+  const photos = [1, 2, 3].map((number) => ({ name: `ann${number}`, subject: "ann", kind: "person", width: 50, height: 50 }));
+  const { cell, box } = fitted([...photos, { name: "cup", kind: "object", width: 50, height: 50 }], "grouped", "cup");
+  assert.equal(cell.width, 416);
+  assert.deepEqual([box.width, box.height], [416, 416]);
+});
+
+test("Fit keeps to a subject's own cell in front of a background, also in the middle", () => {
+  const who = ["girl", "robot", "fox"].map((name) => ({ name, kind: "person", width: 50, height: 50 }));
+  const pictures = [{ name: "beach", kind: "background", width: 200, height: 100 }, ...who];
+  for (const { name } of who) {
+    const { cell, box } = fitted(pictures, "behind", name);
+    const side = Math.min(cell.width, cell.height);
+    assert.deepEqual([box.width, box.height], [side, side]);
+    assert.equal(box.x, cell.x + Math.floor((cell.width - side) / 2));
+  }
+  assert.deepEqual(fitted(pictures, "behind", "beach").box, { x: 0, y: 32, width: 832, height: 416 });
 });

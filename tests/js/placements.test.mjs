@@ -3,6 +3,7 @@ import test from "node:test";
 
 import { History } from "../../web/js/editor/history.js";
 import { act } from "../../web/js/editor/actions.js";
+import { cellsFor } from "../../web/js/editor/layout.js";
 import { complaint, covered, fromText, toText } from "../../web/js/editor/placements.js";
 
 const CANVAS = { width: 832, height: 480 };
@@ -70,6 +71,7 @@ test("a button for one picture does nothing without one, and changes only its bo
       ["a", picture],
       ["b", { ...picture, name: "b" }],
     ]),
+    cells: cellsFor(2, CANVAS),
   };
   for (const action of ["fit", "fill", "centre"]) {
     assert.equal(act(action, { ...now, selected: null }), null);

@@ -14,7 +14,7 @@ pack.load_pack()
 
 import comfy.ldm.wan.model  # noqa: E402, of the host, importable from here on
 import folder_paths  # noqa: E402
-from magref_pack.nodes.attention import chosen_attention  # noqa: E402
+from comfy.ldm.modules.attention import attention_pytorch  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,10 +27,13 @@ def folders(tmp_path_factory):
     return base
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def one_attention(monkeypatch):
-    """Native Wan gets the attention of our DiT: another differs by rounding, which random weights amplify."""
-    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", chosen_attention(torch.device("cpu")))
+    """For comparisons with native Wan, which gets the attention that our DiT has on a CPU.
+
+    Another differs by rounding, which random weights amplify; test_run_memory compares both as they are.
+    """
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", attention_pytorch)
 
 
 @pytest.fixture(autouse=True)

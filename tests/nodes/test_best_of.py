@@ -226,3 +226,14 @@ def test_the_scores_are_plain_json():
         "steps": 9,
         "takes": [{"seed": 3, "steps": 2, "score": 0.5, "verdicts": {"é": "correct"}}],
     }
+
+
+def test_a_draft_that_cannot_be_decoded_ends_with_what_can_be_changed_here(canvas, monkeypatch):
+    """There is no size of tiles to choose."""
+
+    def full(*_args, **_kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(best_of.host, "decode_with", full)
+    with pytest.raises(MagrefError, match=r"are free: use a smaller size of the video, or close"):
+        best(canvas)

@@ -8,6 +8,8 @@ from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 
 from . import runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 STEPS = 8
 CFG = 2.0
 THRESHOLDS = {EasyCacheNode: 0.9, LazyCacheNode: 0.6}

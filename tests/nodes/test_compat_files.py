@@ -10,6 +10,8 @@ import nodes
 
 from . import lora_files, quantised_files, runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 FORMATS = {
     "bf16": (quantised_files.cast(torch.bfloat16), 0.01),
     "fp16": (quantised_files.cast(torch.float16), 0.001),

@@ -12,6 +12,8 @@ import nodes
 
 from . import lora_files, runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 STRENGTH = 0.8
 LIMIT = 1e-4
 GUIDED_LIMIT = 9 * LIMIT

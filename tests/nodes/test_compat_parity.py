@@ -15,6 +15,8 @@ from comfy_extras.nodes_video_model import VideoLinearCFGGuidance
 
 from . import models, runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 LIMIT = 1e-5
 
 GUIDANCE = {

@@ -12,6 +12,8 @@ from comfy_extras.nodes_slg import SkipLayerGuidanceDiT, SkipLayerGuidanceDiTSim
 
 from . import runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 NUM_BLOCKS = 3
 
 

@@ -15,7 +15,10 @@ from . import lora_files, runs
 
 STEPS = 3
 
-pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast")  # the host opens one for float32 as well
+pytestmark = [
+    pytest.mark.usefixtures("one_attention"),
+    pytest.mark.filterwarnings("ignore:In CPU autocast"),  # the host opens one for float32 as well
+]
 
 
 @pytest.fixture

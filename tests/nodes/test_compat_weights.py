@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 from . import lora_files, quantised_files, runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 
 @pytest.fixture
 def second(tmp_path):

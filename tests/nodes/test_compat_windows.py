@@ -8,6 +8,8 @@ from comfy_extras.nodes_context_windows import WanContextWindowsManualNode
 
 from . import runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 FRAMES = 7
 WINDOW = 3
 """Latent frames of a window; later windows get one more, the frame before them."""

@@ -20,6 +20,8 @@ import nodes
 
 from . import lora_files, quantised_files, runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 LIMITS = {"bf16": 0.01, "fp8": 0.06, "fp8_scaled": 0.06, "int8": 0.03, "nvfp4": 0.2}
 """What the rounding may cost: the relative error of one step."""
 

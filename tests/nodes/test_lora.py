@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from . import lora_files, quantised_files, runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 STRENGTH = 0.8
 LIMIT = 1e-4
 

@@ -32,6 +32,8 @@ from tests.training_runs import TINY_DIT, sample, tiny_dit
 
 from . import lora_files, models, runs
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 LIMIT = 1e-4
 PROMPT = "a fox stands on the beach"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import comfy.model_management
 import comfy.patcher_extension
+import comfy.samplers
 import pytest
 import torch
+from comfy_extras.nodes_custom_sampler import Guider_DualCFG
 from comfy_extras.nodes_easycache import EasyCacheNode
 from magref_pack.magref_core.errors import MagrefError
 from magref_pack.nodes import memory_plan
@@ -17,6 +20,7 @@ from magref_pack.nodes.memory_plan import GpuLostError, MemoryNeed, sample_withi
 from magref_pack.nodes.sampling import MagrefSampler, draw_noise, host_sampler, host_sigmas
 
 from . import models, runs
+from .test_compat_windows import WINDOW, with_windows
 
 KINDS = comfy.patcher_extension.WrappersMP
 STEPS = 3
@@ -25,10 +29,16 @@ FULL = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     torch.AcceleratorError("CUDA error: out of memory"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
 ]
 LOST = [
     torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors ..."),
     RuntimeError("CUDA error: unspecified launch failure"),
+]
+REFUSED = [
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasLtMatmul`"),
+    torch.AcceleratorError("CUDA error: no kernel image is available for execution on the device\nCUDA ..."),
+    torch.AcceleratorError("CUDA error: invalid configuration argument"),
 ]
 
 
@@ -73,7 +83,7 @@ def split(model):
 
 
 @BOTH
-@pytest.mark.parametrize("error", FULL, ids=["cuda", "accelerator", "cpu"])
+@pytest.mark.parametrize("error", FULL, ids=["cuda", "accelerator", "cpu", "cublas"])
 def test_a_run_that_does_not_fit_is_made_once_more_with_the_prompts_one_by_one(load, error, caplog):
     model = load()
     before = sample(model)
@@ -115,15 +125,56 @@ def test_a_lost_card_is_not_asked_again(error):
     assert torch.equal(sample(model), before)
 
 
-def test_other_errors_pass_as_they_are():
-    broken, calls = failing(models.our_model(), KeyError("block"), 2)
-    with pytest.raises(KeyError, match="block"):
+@pytest.mark.parametrize("error", [KeyError("block"), *REFUSED])
+def test_other_errors_pass_as_they_are(error):
+    broken, calls = failing(models.our_model(), error, 2)
+    with pytest.raises(type(error)) as raised:
         sample(broken)
+    assert raised.value is error
     assert len(calls) == 2
+
+
+def test_a_run_that_would_be_the_same_is_not_tried_again():
+    """One prompt, and weights that cannot be moved: as here on a CPU, and under dynamic video memory."""
+    broken, calls = failing(models.our_model(), FULL[0], 2)
+    with pytest.raises(MagrefError, match=r"48 x 32 ran out of memory: .* or close other programs$"):
+        sample(broken, guidance_scale=1.0)
+    assert len(calls) == 2
+
+
+def test_a_run_that_would_be_the_same_is_tried_again_where_other_models_make_room(monkeypatch, caplog):
+    monkeypatch.setattr(memory_plan, "_has_others", lambda _: True)
+    broken, calls = failing(models.our_model(), FULL[0], 2)
+    sample(broken, guidance_scale=1.0)
+    assert len(calls) == 2 + STEPS
+    assert any(record.message.endswith("start, without the other models") for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    ("device", "is_dynamic", "moves"), [("cuda", False, True), ("cuda", True, False), ("cpu", False, False)]
+)
+def test_weights_are_moved_by_hand_on_a_card_without_dynamic_memory(device, is_dynamic, moves):
+    patcher = SimpleNamespace(load_device=torch.device(device), is_dynamic=lambda: is_dynamic)
+    assert memory_plan._weights_move(patcher) is moves
+
+
+def test_other_models_are_those_on_the_same_card(monkeypatch):
+    ours = SimpleNamespace(load_device=torch.device("cuda:0"))
+    clone, other = (SimpleNamespace(is_clone=lambda _, same=same: same) for same in (True, False))
+
+    def loaded(*models):
+        entries = [SimpleNamespace(model=model, device=torch.device(device)) for model, device in models]
+        monkeypatch.setattr(comfy.model_management, "current_loaded_models", entries)
+        return memory_plan._has_others(ours)
+
+    assert not loaded()
+    assert not loaded((clone, "cuda:0"), (other, "cuda:1"), (None, "cuda:0"))
+    assert loaded((clone, "cuda:0"), (other, "cuda:0"))
 
 
 def test_a_run_without_guidance_is_tried_again_with_more_room(monkeypatch):
     """Asked of the host: its estimate is that of twice the batch."""
+    monkeypatch.setattr(memory_plan, "_weights_move", lambda _: True)
     model, shapes = models.our_model(), []
     estimate = type(model.model).memory_required
     monkeypatch.setattr(
@@ -192,12 +243,83 @@ def test_needs_are_the_hosts_numbers(monkeypatch):
         0
     ]
     latent = runs.empty()["samples"]
+    monkeypatch.setattr(guider.model_patcher, "memory_required", lambda _: 10**15)  # padded if dynamic
     need = memory_plan.need_of(guider, latent)
     assert need == MemoryNeed(
-        weights=model.model_size(), one_pass=int(model.memory_required(latent.shape)), prompts=2
+        weights=model.model_size(), one_pass=int(model.model.memory_required(list(latent.shape))), prompts=2
     )
     guider.set_cfg(1.0)
     assert memory_plan.need_of(guider, latent).prompts == 1
+
+
+def test_what_is_needed_is_that_of_a_window(monkeypatch):
+    monkeypatch.setattr(comfy.model_management, "is_device_cpu", lambda _: False)
+    latent = runs.empty(frames=7)["samples"]
+    plain, windowed = models.our_model(), with_windows(models.our_model(), retain=True)
+    needs = [memory_plan.need_of(comfy_guider(model), latent).one_pass for model in (plain, windowed)]
+    assert needs[1] == needs[0] * WINDOW // 7
+    windowed.model_options["context_handler"] = object()
+    assert memory_plan.need_of(comfy_guider(windowed), latent) is None
+
+
+def comfy_guider(model, cfg=5.0):
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*runs.prompts())
+    guider.set_cfg(cfg)
+    return guider
+
+
+def reference_guider(scale, reference_scale, form):
+    model, pair = models.our_model(), runs.prompts()
+    return ReferenceGuider.execute(model, *pair, scale, reference_scale, form, 1.0, 0.0, 0.0, "zeros").args[0]
+
+
+def dual_guider():
+    guider = Guider_DualCFG(models.our_model())
+    positive, negative = runs.prompts()
+    guider.set_conds(positive, positive, negative)
+    guider.set_cfg(5.0, 2.0)
+    return guider
+
+
+@pytest.mark.parametrize(
+    ("make", "prompts"),
+    [
+        (lambda: comfy_guider(models.our_model()), 2),
+        (lambda: comfy_guider(models.our_model(), 1.0), 1),
+        (lambda: reference_guider(5.0, 1.0, "joint"), 2),
+        (lambda: reference_guider(1.0, 1.0, "joint"), 1),
+        (lambda: reference_guider(5.0, 2.0, "joint"), 3),
+        (lambda: reference_guider(1.0, 2.0, "joint"), 2),
+        (lambda: reference_guider(1.0, 2.0, "chained"), 3),
+        (dual_guider, 3),
+    ],
+)
+def test_prompts_are_counted_as_they_are_asked(monkeypatch, make, prompts):
+    guider, asked = make(), []
+    monkeypatch.setattr(
+        comfy.samplers, "_calc_cond_batch", count_conds(asked, comfy.samplers._calc_cond_batch)
+    )
+    latent = runs.empty()["samples"]
+    sigmas = host_sigmas("unipc", 1, 3.0)
+    guider.sample(draw_noise("cpu", latent, 7, None), latent, host_sampler("euler", True), sigmas)
+    assert memory_plan.prompts_of(guider) == prompts == max(asked)
+
+
+def count_conds(asked, answer):
+    def counted(model, conds, *args):
+        asked.append(sum(cond is not None for cond in conds))
+        return answer(model, conds, *args)
+
+    return counted
+
+
+def test_a_guider_of_another_kind_is_sampled_without_a_plan(monkeypatch):
+    monkeypatch.setattr(comfy.model_management, "is_device_cpu", lambda _: False)
+    guider = SimpleNamespace(model_patcher=models.our_model(), model_options={})
+    latent = runs.empty()["samples"]
+    assert memory_plan.need_of(guider, latent) is None
+    assert sample_within_memory(guider, latent, lambda: latent) is latent
 
 
 def latent():

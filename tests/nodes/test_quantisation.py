@@ -19,6 +19,8 @@ from benchmarks.support.format_files import COMFY_QUANT, FORMATS
 from . import lora_files, quantised_files, runs
 from .test_model import answer
 
+pytestmark = pytest.mark.usefixtures("one_attention")
+
 LAYER = "blocks.0.ffn.0"
 LORA_STRENGTH = 6.0
 """At which the LoRA of these tests changes the velocity by more than any rounding."""

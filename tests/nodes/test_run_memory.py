@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import comfy.cli_args
-import comfy.ldm.modules.attention as host_attention
-import comfy.ldm.wan.model
+import copy
+from types import SimpleNamespace
+
 import comfy.model_management
 import comfy.patcher_extension
 import pytest
@@ -14,8 +14,8 @@ from comfy_extras.nodes_hooks import CreateHookLoraModelOnly, SetModelHooksOnCon
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from magref_pack.magref_core.dit import prepared as prepared_module
 from magref_pack.nodes import run_memory
-from magref_pack.nodes.attention import chosen_attention
 from magref_pack.nodes.guider import ReferenceGuider
+from magref_pack.nodes.memory_plan import with_smaller_plan
 from safetensors.torch import save_file
 
 import nodes
@@ -28,6 +28,8 @@ from .test_compat_windows import with_windows
 __all__ = ["fresh_compiler"]
 
 STEPS = 3
+GB = 10**9
+KINDS = comfy.patcher_extension.WrappersMP
 
 
 @pytest.fixture
@@ -60,8 +62,7 @@ def seen(monkeypatch):
 def forgetful(model):
     """A clone whose runs have no memory."""
     result = model.clone()
-    kind = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
-    result.remove_wrappers_with_key(kind, run_memory.MEMORY)
+    result.remove_wrappers_with_key(KINDS.OUTER_SAMPLE, run_memory.MEMORY)
     return result
 
 
@@ -81,10 +82,105 @@ def test_a_run_prepares_once(seen, sample, cfg):
     assert assert_same(runs.our_model(), seen, sample, cfg=cfg) == [3]
 
 
-def test_prompts_that_do_not_fit_one_pass_are_prepared_apart(seen, monkeypatch):
+def test_prompts_that_share_no_pass_are_prepared_apart(seen):
+    model = runs.our_model()
+    model.model_options = with_smaller_plan(model.model_options)
+    assert assert_same(model, seen) == [3, 3]
+
+
+def test_nothing_is_kept_where_all_prompts_together_do_not_fit(seen, monkeypatch):
     model = runs.our_model()
     monkeypatch.setattr(model.model, "memory_required", lambda *args, **kwargs: 1e20)
-    assert assert_same(model, seen) == [3, 3]
+    assert_same(model, seen)
+    assert seen["most"] == 0
+
+
+def test_what_is_kept_never_splits_a_pass(seen, monkeypatch):
+    """Free memory is a little more than the host asks for both prompts, but for what is kept of them."""
+    model, passes = runs.our_model(), []
+    watched = with_wrapper(model, "magref_test", lambda args: passes.append(len(args[-1]["uuids"])))
+    monkeypatch.setattr(model.model, "memory_required", lambda shape, **_: shape[0] * GB)
+    needed = 1.5 * 2 * GB
+    runs.sample(model, steps=1)
+    kept = seen["most"]
+    assert kept > 0
+    seen["memories"].clear()
+    seen["most"] = 0
+
+    def free(_device=None, torch_free_too=False):
+        left = needed + kept - 1 - sum(memory.num_bytes for memory in seen["memories"])
+        return (left, left) if torch_free_too else left
+
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", free)
+    assert_same(watched, seen)
+    assert 0 < seen["most"] < kept, "the tokens alone"
+    assert passes == [2] * (2 * STEPS)
+
+
+def with_wrapper(model, key, change):
+    """A clone that hands the arguments of its DiT to a function first."""
+
+    def wrap(executor, *args, **kwargs):
+        change(args)
+        return executor(*args, **kwargs)
+
+    result = model.clone()
+    result.add_wrapper_with_key(KINDS.DIFFUSION_MODEL, key, wrap)
+    return result
+
+
+def halve_the_text(args):
+    args[2].mul_(0.5)
+
+
+def halve_the_text_of_a_block(args, extra):
+    args["txt"].mul_(0.5)
+    return extra["original_block"](args)
+
+
+def test_a_wrapper_of_another_pack_may_write_to_the_prompt(seen):
+    model = runs.our_model()
+    other = with_wrapper(model, "other pack", halve_the_text)
+    assert assert_same(other, seen) == []
+    assert not torch.equal(runs.sample(other), runs.sample(model))
+
+
+def test_a_replaced_block_may_write_to_the_tokens_of_the_prompt(seen):
+    model = runs.our_model()
+    other = model.clone()
+    other.set_model_patch_replace(halve_the_text_of_a_block, "dit", "double_block", 1)
+    assert assert_same(other, seen) == []
+    assert not torch.equal(runs.sample(other), runs.sample(model))
+
+
+def test_deep_copies_of_the_options_copy_neither_model_nor_memory(seen):
+    copies = []
+
+    def wrap(executor, *args, **kwargs):
+        memory = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
+        copies.append((memory[run_memory.MEMORY], copy.deepcopy(memory[run_memory.MEMORY])))
+        return executor(*args, **kwargs)
+
+    model = runs.our_model()
+    model.add_wrapper_with_key(KINDS.APPLY_MODEL, "other pack", wrap)
+    runs.sample(model, steps=1)
+    ((memory, copied),) = copies
+    assert copied == memory
+    assert copied.known is memory.known
+    assert copied.model_id == id(model.model)
+
+
+def test_prompts_of_parts_of_the_picture_switch_it_off():
+    """Their passes are of several sizes, so nobody knows the largest one."""
+    guider = SimpleNamespace(model_options={}, conds={"positive": [{"area": (2, 2, 0, 0)}], "negative": []})
+
+    class Executor:
+        class_obj = guider
+
+        def __call__(self):
+            return dict(guider.model_options["transformer_options"])
+
+    assert run_memory._with_memory(Executor()) == {}
 
 
 def test_windows_share_what_was_prepared(seen):
@@ -175,11 +271,25 @@ def test_without_room_only_the_embeddings_are_kept(seen, monkeypatch):
 
 
 def test_weights_that_are_streamed_leave_the_memory_to_themselves():
-    model = runs.our_model().model
-    cpu = torch.device("cpu")
-    assert run_memory._room(model, {}, cpu) > 0
+    patcher, cpu = runs.our_model(), torch.device("cpu")
+    model = patcher.model
+    model.current_patcher = patcher
+    assert run_memory._spare(model, [2, 16, 2, 4, 6], cpu) > 0
     model.model_lowvram = True
-    assert run_memory._room(model, {}, cpu) == 0
+    assert run_memory._spare(model, [2, 16, 2, 4, 6], cpu) == 0
+
+
+@pytest.mark.parametrize(("loaded", "spare"), [(0, -10), (16, 6), (18, 8)])
+def test_weights_that_come_at_use_keep_their_room(monkeypatch, loaded, spare):
+    """Dynamic video memory: 18 GB of weights, 14 GB free, and 4 GB for the largest pass."""
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda _: 14 * GB)
+    patcher = SimpleNamespace(
+        is_dynamic=lambda: True, model_size=lambda: 18 * GB, loaded_size=lambda: loaded * GB
+    )
+    model = SimpleNamespace(
+        model_lowvram=False, current_patcher=patcher, memory_required=lambda shape: shape[0] * 2 * GB
+    )
+    assert run_memory._spare(model, [2, 16, 21, 60, 104], torch.device("cpu")) == spare * GB
 
 
 @pytest.mark.parametrize(
@@ -205,26 +315,8 @@ def test_a_run_that_ends_early_leaves_nothing(seen, error):
 def test_a_gradient_or_training_switches_it_off(monkeypatch):
     patcher = runs.our_model()
     patcher.model.current_patcher = patcher
-    assert run_memory._may_use(patcher.model)
+    assert run_memory._may_use(patcher.model, {})
     with torch.inference_mode(False), torch.enable_grad():
-        assert not run_memory._may_use(patcher.model)
+        assert not run_memory._may_use(patcher.model, {})
     monkeypatch.setattr(comfy.model_management, "in_training", True)
-    assert not run_memory._may_use(patcher.model)
-
-
-def test_native_wan_with_the_hosts_fallback_differs_by_rounding(monkeypatch):
-    ours = runs.sample(runs.our_model(), cfg=1.0, steps=1)
-    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", host_attention.attention_sub_quad)
-    native = runs.sample(runs.native_model(), cfg=1.0, steps=1)
-    assert 0 < runs.largest_difference(ours, native) <= 1e-4
-
-
-def test_the_attention_is_the_hosts_choice_but_for_its_fallback_on_a_cpu(monkeypatch):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    monkeypatch.setattr(host_attention, "optimized_attention", host_attention.attention_sub_quad)
-    assert chosen_attention(cpu) is host_attention.attention_pytorch
-    assert chosen_attention(cuda) is host_attention.attention_sub_quad
-    monkeypatch.setattr(comfy.cli_args.args, "use_quad_cross_attention", True)
-    assert chosen_attention(cpu) is host_attention.attention_sub_quad
-    monkeypatch.setattr(host_attention, "optimized_attention", host_attention.attention_split)
-    assert chosen_attention(cpu) is host_attention.attention_split
+    assert not run_memory._may_use(patcher.model, {})

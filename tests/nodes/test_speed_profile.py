@@ -169,6 +169,24 @@ def test_a_cache_that_the_model_brings_is_left_alone(node):
     assert magref_sample(quick).isfinite().all()
 
 
+@pytest.mark.parametrize("node", [EasyCacheNode, LazyCacheNode])
+def test_a_cache_behind_the_profile_is_refused(node):
+    model = models.our_model()
+    quick = node.execute(profile(model, "balanced")[0], 0.3, 0.1, 0.9, False).args[0]
+    with pytest.raises(MagrefError, match=r"EasyCache or LazyCache stands behind .* take it out"):
+        magref_sample(quick)
+    without_reuse, _ = apply_plan(model, plan_of(guidance_end=0.7))
+    assert magref_sample(node.execute(without_reuse, 0.3, 0.1, 0.9, False).args[0]).isfinite().all()
+
+
+@pytest.mark.parametrize("second", ["exact", "draft"])
+def test_a_second_profile_is_refused(second):
+    quick = profile(models.our_model(), "balanced")[0]
+    with pytest.raises(MagrefError, match="comes from a MAGREF Speed Profile already"):
+        profile(quick, second)
+    assert profile(profile(models.our_model(), "exact")[0], second)[1] > 0
+
+
 def test_the_reference_guider_keeps_its_references_where_the_prompt_is_not_guided():
     model, calls = runs.watch(models.our_model())
     quick, _ = apply_plan(model, plan_of(guidance_end=0.8))

@@ -104,6 +104,21 @@ def test_overlong_files_and_functions_are_found(tmp_path):
     assert [line.split(": ", 1)[1] for line in check.overlong(file)] == ["401 lines, at most 400 allowed"]
 
 
+def test_an_overlong_script_of_the_page_is_found_and_its_functions_are_not_measured(tmp_path):
+    file = tmp_path / "long.js"
+    file.write_text("function long() {\n" + "  line();\n" * 398 + "}\n")
+    assert list(check.overlong(file)) == []
+    file.write_text("// line\n" * 401)
+    assert [line.split(": ", 1)[1] for line in check.overlong(file)] == ["401 lines, at most 400 allowed"]
+
+
+def test_the_scripts_of_the_page_are_among_the_files_that_are_measured(monkeypatch):
+    measured = set()
+    monkeypatch.setattr(check, "overlong", lambda file: measured.add(file.relative_to(ROOT).as_posix()) or ())
+    assert check.check_lengths()
+    assert {"web/js/gallery.js", "web/js/editor/editor.js", "scripts/check.py"} <= measured
+
+
 def test_the_page_of_benchmarks_lists_each_and_no_other():
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)

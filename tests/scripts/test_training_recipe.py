@@ -349,6 +349,14 @@ def test_the_vae_of_a_bundle_is_taken_over(tmp_path, monkeypatch, called):
         stages.take_vae(files, tmp_path)
 
 
+def test_the_vae_of_another_code_is_not_taken_over_in_the_middle_of_a_run(tmp_path):
+    files = RunFiles(folder=tmp_path)
+    files.codec.write_bytes(b"fitted by this run")
+    with pytest.raises(TrainingError, match=r"another linear code than that of .*: leave --vae-of out"):
+        stages.take_vae(files, ROOT / "models" / "demo")
+    assert files.codec.read_bytes() == b"fitted by this run" and not files.vae.exists()
+
+
 def test_the_bundle_and_every_preset_keep_within_their_size():
     shipped = [file.stat().st_size for file in (ROOT / "models" / "demo").rglob("*") if file.is_file()]
     assert sum(shipped) <= 40e6

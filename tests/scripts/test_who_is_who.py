@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks import who_is_who
 from benchmarks.support import quality_sets, who_table
+from benchmarks.support.docs import put_between_marks
 from benchmarks.support.who_controls import CONTROLS, PLAIN, with_words
 from benchmarks.support.who_run import key_of
 from benchmarks.support.who_sheet import draw_sheet
@@ -78,15 +80,13 @@ def test_other_models_are_compared_scene_by_scene():
     assert "**-0.500" in rows[-1] and rows[-1].startswith("| trained | plain |")
 
 
-def test_the_docs_keep_all_beside_the_marks(tmp_path):
+def test_the_page_has_the_marks_between_which_the_table_goes(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before {who_table.BEGIN} old {who_table.END} after", encoding="utf-8")
-    who_table.put_into_docs("new", page)
-    who_table.put_into_docs("newer", page)
-    assert page.read_text(encoding="utf-8") == f"before {who_table.BEGIN}\n\nnewer\n\n{who_table.END} after"
-    page.write_text("no marks", encoding="utf-8")
-    with pytest.raises(ValueError, match="lacks the marks"):
-        who_table.put_into_docs("new", page)
+    page.write_text(who_is_who.DOCS.read_text(encoding="utf-8"), encoding="utf-8")
+    put_between_marks(page, "who is who", "the table")
+    assert "<!-- who is who -->\n\nthe table\n\n<!-- end of who is who -->" in page.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_scenes_are_those_of_the_quality_benchmark_and_a_longer_run_begins_with_them():

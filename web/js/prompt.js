@@ -10,6 +10,7 @@ import { inputOf, knownValue } from "./common/upstream.js";
 import { loadWords, speaker } from "./common/words.js";
 import { check } from "./prompt/check.js";
 import { Chips } from "./prompt/chips.js";
+import { addition } from "./prompt/comments.js";
 import { ENGLISH } from "./prompt/english.js";
 import { PromptField } from "./prompt/field.js";
 import { findSubjects } from "./prompt/subjects.js";
@@ -104,17 +105,17 @@ function showFed(node) {
 }
 
 function showLine(node, findings) {
-  lines.get(node)?.show(findings, findSubjects(node) ?? []);
+  lines.get(node)?.show(findings, findSubjects(node) ?? [], Boolean(fieldFor(node)));
 }
+
+/** The field in which a node's prompt is written; undefined where it comes over a link. */
+const fieldFor = (node) => [...fields.values()].find((one) => one.node === node)?.field;
 
 /** Put a mention where the one stands that is wrong, else behind the prompt's last word. */
 function write(node, { mention }, text) {
-  const found = [...fields.values()].find((one) => one.node === node);
-  if (!found) return;
-  const { value } = found.field.box;
-  if (mention) return found.field.write(mention.begin, mention.end, text);
-  const end = value.trimEnd().length;
-  found.field.write(end, value.length, end ? ` ${text}` : text);
+  const field = fieldFor(node);
+  const place = mention ? { ...mention, text } : field && addition(field.box.value, text);
+  field?.write(place.begin, place.end, place.text);
 }
 
 function addLine(node) {

@@ -1,6 +1,5 @@
 /** What each button of the toolbar does to the node's values; pure functions. */
 
-import { cellsFor } from "./layout.js";
 import { centre, cellUnder, equalise, fill, fit, repair, restack } from "./model.js";
 import { toText } from "./placements.js";
 import { nextSeed } from "./settings.js";
@@ -10,15 +9,19 @@ import { nextSeed } from "./settings.js";
  * @property {import("./settings.js").Settings} settings
  * @property {import("./layout.js").Placement[]} placements - as shown.
  * @property {Map<string, import("./layout.js").Picture>} pictures - by name.
+ * @property {import("./layout.js").Box[]} cells - as drawn.
  * @property {string|null} selected - name of the selected picture.
  */
+
+/** Orders that deal the cells out by layout_seed. */
+const DEALT = ["official", "grouped", "behind"];
 
 const whole = {
   official: () => ({ placements: "", order: "official" }),
   arrange: () => ({ placements: "", order: "fitted" }),
   shuffle: ({ settings }) => ({
     placements: "",
-    order: "official",
+    order: DEALT.includes(settings.order) ? settings.order : "official",
     layout_seed: nextSeed(settings.layout_seed),
   }),
 };
@@ -46,7 +49,7 @@ const one = {
  */
 export function act(action, situation) {
   if (whole[action]) return whole[action](situation);
-  const { settings, placements, pictures, selected } = situation;
+  const { settings, placements, pictures, cells, selected } = situation;
   if (boxes[action]) {
     const isKnown = action === "repair" || placements.every(({ reference }) => pictures.has(reference));
     return isKnown && pictures.size ? { placements: toText(boxes[action](situation)) } : null;
@@ -54,9 +57,15 @@ export function act(action, situation) {
   const box = placements.find(({ reference }) => reference === selected);
   const picture = pictures.get(selected);
   if (!box || !picture) return null;
-  const cell = cellUnder(box, cellsFor(pictures.size, settings));
   const canvas = { width: settings.width, height: settings.height };
+  const cell = cellOf(box, picture, cells, canvas);
   const changed = placements.map((other) => (other === box ? one[action](box, picture, cell, canvas) : other));
   const isBehind = action === "fill" && picture.kind === "background";
   return { placements: toText(isBehind ? restack(changed, selected, -placements.length) : changed) };
+}
+
+/** The cell below a box; one that is all of the canvas is only for a background, where there are others. */
+function cellOf(box, { kind }, cells, { width, height }) {
+  const parts = kind === "background" ? [] : cells.filter((cell) => cell.width < width || cell.height < height);
+  return cellUnder(box, parts.length ? parts : cells);
 }

@@ -8,7 +8,6 @@ import { inputOf } from "../common/upstream.js";
 import { act } from "./actions.js";
 import { findReferences } from "./graph.js";
 import { History } from "./history.js";
-import { cellsFor, pairs } from "./layout.js";
 import { capitalised, Message } from "./message.js";
 import { guidesOf } from "./model.js";
 import { Panel, Tabs } from "./panel.js";
@@ -18,7 +17,7 @@ import { PreviewClient, resultOfRun } from "./preview.js";
 import { isOfLayout, isOfList } from "./run.js";
 import { hasOrder, linkedSettings, readSettings, snapshot, soundColour, unknownSettings, writeSettings } from "./settings.js";
 import { ServerView } from "./server_view.js";
-import { coverNote, layoutOf } from "./shown.js";
+import { cellsOf, coverNote, layoutOf } from "./shown.js";
 import { Stage } from "./stage.js";
 import { TextField } from "./text_field.js";
 import { Toolbar } from "./toolbar.js";
@@ -294,17 +293,13 @@ export class CanvasEditor {
     return linkedSettings(this.node).includes("placements");
   }
 
-  /** The cells of the layout; the official ones under boxes of one's own, and while nothing is known. */
   #cells() {
-    const { placements, layout_seed: seed, ...settings } = this.#settings;
-    const count = this.#pictures.size || this.#found.entries?.length || 1;
-    const dealt = placements ? null : pairs([...this.#pictures.values()], { ...settings, seed });
-    if (settings.order === "grouped" || settings.order === "behind") {
-      if (dealt?.length) return dealt.map(({ cell }) => cell);
-    }
-    const isOfServer = !placements && !dealt;
-    const cells = isOfServer ? (this.#result()?.report.subjects.map(({ cell }) => cell) ?? []) : [];
-    return cells.length && cells.every(Boolean) ? cells : cellsFor(count, settings);
+    return cellsOf({
+      settings: this.#settings,
+      pictures: [...this.#pictures.values()],
+      count: this.#pictures.size || this.#found.entries?.length || 1,
+      result: this.#result(),
+    });
   }
 
   #selectedBox() {
@@ -384,7 +379,7 @@ export class CanvasEditor {
     if (action === "undo" || action === "redo") return this.#travel(action);
     if (action === "snap" || action === "mask") return this.#switch(action);
     const shown = { placements: this.shown.placements, pictures: this.#pictures, selected: this.#selected };
-    const values = act(action, { settings: this.#settings, ...shown });
+    const values = act(action, { settings: this.#settings, cells: this.#cells(), ...shown });
     return values && this.#change(values);
   }
 

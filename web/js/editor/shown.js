@@ -1,6 +1,6 @@
-/** Which boxes are drawn, and what is wrong with them. */
+/** Which boxes and cells are drawn, and what is wrong with the boxes. */
 
-import { arrange } from "./layout.js";
+import { arrange, cellsFor, pairs } from "./layout.js";
 import { complaint, covered, fromText, unreadable } from "./placements.js";
 import { boxesOf } from "./preview.js";
 import { say } from "./words.js";
@@ -28,6 +28,26 @@ export function layoutOf({ settings, unknown, pictures, result, canAsk }) {
   if (boxes) return { placements: boxes, problem, note: "" };
   const note = canAsk || !names.length ? "" : say("byServer", { order: settings.order });
   return { placements: [], problem, note };
+}
+
+/**
+ * The cells of the layout; the official ones under boxes of one's own, and while nothing is known.
+ * @param {Object} state
+ * @param {import("./settings.js").Settings} state.settings
+ * @param {import("./layout.js").Picture[]} state.pictures
+ * @param {number} state.count - references, as far as it is known.
+ * @param {import("./preview.js").Result|null} state.result - of the server, if it is of what is set.
+ * @returns {import("./layout.js").Box[]}
+ */
+export function cellsOf({ settings, pictures, count, result }) {
+  const { placements, layout_seed: seed, ...rest } = settings;
+  const dealt = placements ? null : pairs(pictures, { ...rest, seed });
+  if (settings.order === "grouped" || settings.order === "behind") {
+    if (dealt?.length) return dealt.map(({ cell }) => cell);
+  }
+  const isOfServer = !placements && !dealt;
+  const cells = isOfServer ? (result?.report.subjects.map(({ cell }) => cell) ?? []) : [];
+  return cells.length && cells.every(Boolean) ? cells : cellsFor(count, rest);
 }
 
 /**

@@ -135,9 +135,11 @@ function textField({ of, title, take }, index, { say, actions }, problem) {
   });
   field.addEventListener("change", () => {
     field.setAttribute("aria-invalid", "false");
-    const sentence = field.value === field.dataset.kept ? "" : take(field.value, index);
+    const isKept = field.value === field.dataset.kept;
+    const sentence = isKept ? "" : take(field.value, index);
     field.setAttribute("aria-invalid", String(Boolean(sentence)));
     problem.textContent = sentence ? `${sentence} ${say("kept")}` : problem.textContent;
+    if (isKept) actions.refresh();
   });
   field.addEventListener("keydown", (event) => {
     if (event.key === "Enter") field.blur();

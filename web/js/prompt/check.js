@@ -1,5 +1,6 @@
 /** What is known, unknown, unused or ambiguous in a prompt. No DOM, no host. */
 
+import { withoutComments } from "./comments.js";
 import { joins } from "./letters.js";
 import { nearest } from "./likeness.js";
 import { patternOf, readMentions } from "./mentions.js";
@@ -16,8 +17,6 @@ import { patternOf, readMentions } from "./mentions.js";
  * @property {import("./mentions.js").Mention} [mention] - the first of them.
  */
 
-/** What ComfyUI takes out of a prompt before it is sent. */
-const COMMENT = /\/\*[\s\S]*?\*\/|\/\/[^\n\r\u2028\u2029]*/g;
 const EMBEDDING = /embedding:\S+/g;
 const WEIGHT = /:[+-]?\d*\.?\d+\)/g;
 
@@ -29,7 +28,7 @@ const WEIGHT = /:[+-]?\d*\.?\d+\)/g;
  *   then every subject in order.
  */
 export function check(prompt, subjects) {
-  const text = prompt.replace(COMMENT, (found) => " ".repeat(found.length));
+  const text = withoutComments(prompt);
   // Which of {girl|robot} is meant is only drawn when the prompt is sent.
   const mentions = readMentions(text, subjects).filter(({ begin }) => text[begin + 1] !== "{");
   const { words, twofold } = plainWords(text, mentions, subjects);

@@ -25,18 +25,19 @@ export class Chips {
   /**
    * @param {import("./check.js").Finding[]} findings
    * @param {import("./subjects.js").Named[]} subjects
+   * @param {boolean} canWrite - whether the prompt is written here; one that comes over a link is only judged.
    */
-  show(findings, subjects) {
+  show(findings, subjects, canWrite) {
     this.element.setAttribute("aria-label", this.host.say("checks"));
-    const key = JSON.stringify([findings, subjects]);
+    const key = JSON.stringify([findings, subjects, canWrite]);
     if (key === this.#shown) return;
     this.#shown = key;
     const focused = [...this.element.children].indexOf(document.activeElement);
-    this.element.replaceChildren(...findings.map((finding) => this.#chip(finding, subjects)));
+    this.element.replaceChildren(...findings.map((finding) => this.#chip(finding, subjects, canWrite)));
     if (focused >= 0) this.element.children[Math.min(focused, findings.length - 1)]?.focus();
   }
 
-  #chip(finding, subjects) {
+  #chip(finding, subjects, canWrite) {
     const { state, count } = finding;
     const { say, url } = this.host;
     const subject = subjects[finding.subject];
@@ -45,7 +46,7 @@ export class Chips {
     const mention = mended >= 0 ? mentionOf(mended, subjects).trim() : null;
     const [one, other] = (finding.subjects ?? []).map((index) => subjects[index].name);
     const name = subject?.name ?? finding.name;
-    const sentence = say(keyOf(finding, mention), { name, word: subject?.word, count, mention, one, other });
+    const sentence = say(keyOf(finding, mention, canWrite), { name, word: subject?.word, count, mention, one, other });
     const parts = [
       ...(subject ? [picture(subject, url)] : []),
       element("span", { class: "magref-chip-name", text: `${SIGNS[state]}${name || "?"}` }),
@@ -53,7 +54,7 @@ export class Chips {
       ...(near >= 0 ? [element("span", { class: "magref-chip-near", text: `→ ${mention}` })] : []),
     ];
     const about = { class: "magref-chip", dataset: { state }, title: sentence, "aria-label": sentence };
-    if (mention === null) return element("span", { ...about, role: "img" }, ...parts);
+    if (mention === null || !canWrite) return element("span", { ...about, role: "img" }, ...parts);
     return element("button", { ...about, type: "button", onclick: () => this.host.write(finding, mention) }, ...parts);
   }
 
@@ -66,7 +67,8 @@ export class Chips {
   }
 }
 
-function keyOf({ state, count }, mention) {
+function keyOf({ state, count }, mention, canWrite) {
   if (state === "known" && count > 1) return "knownTimes";
-  return state === "unknown" && mention ? "unknownNear" : state;
+  const key = state === "unknown" && mention ? "unknownNear" : state;
+  return mention === null || canWrite ? key : `${key}Elsewhere`;
 }

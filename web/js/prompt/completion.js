@@ -1,7 +1,7 @@
 /** Which names fit what is being typed behind an @, and what is put there. No DOM, no host. */
 
-import { SPACE } from "./letters.js";
-import { mentionOf, opensMention, plainName, QUOTES } from "./mentions.js";
+import { SPACE, strip } from "./letters.js";
+import { mentionOf, opensMention, plainName, QUOTES, readMentions } from "./mentions.js";
 
 /**
  * @typedef {Object} Query - a name that is being typed.
@@ -13,14 +13,16 @@ import { mentionOf, opensMention, plainName, QUOTES } from "./mentions.js";
 const MOST_TYPED = 64;
 const REST = /^[\p{L}\p{N}\p{M}_-]*/u;
 const BLANK = new RegExp(`[${SPACE}]`, "u");
+const STOP = new RegExp(`[.][${SPACE}]*$`, "u");
 
 /**
  * The name that is being typed at the caret.
  * @param {string} prompt
  * @param {number} caret
- * @returns {Query|null}
+ * @param {import("./mentions.js").Subject[]} subjects
+ * @returns {Query|null} for an @ that was put before a word, the word where it is one of a name or its word.
  */
-export function queryAt(prompt, caret) {
+export function queryAt(prompt, caret, subjects) {
   const begin = prompt.lastIndexOf("@", caret - 1);
   if (begin < 0 || caret < 1 || caret - begin > MOST_TYPED + 2 || !opensMention(prompt, begin)) return null;
   const typed = prompt.slice(begin + 1, caret);
@@ -28,7 +30,16 @@ export function queryAt(prompt, caret) {
   const closing = QUOTES[typed[0]];
   if (closing) return typed.includes(closing, 1) ? null : quotedQuery(prompt, begin, caret, closing);
   if (BLANK.test(typed[0] ?? "")) return null;
-  return { begin, end: caret + REST.exec(prompt.slice(caret))[0].length, text: typed };
+  const [rest] = REST.exec(prompt.slice(caret));
+  if (typed) return { begin, end: caret + rest.length, text: typed };
+  const isMeant = subjects.some(({ name, word }) => [name, word].some((said) => holds(said, rest)));
+  return isMeant ? { begin, end: caret + rest.length, text: rest } : { begin, end: caret, text: "" };
+}
+
+/** Whether a name has a word, or several, whole. */
+function holds(name, words) {
+  const plain = plainName(words);
+  return plain !== "" && ` ${plainName(name)} `.includes(` ${plain} `);
 }
 
 /** Up to the closing mark where there is one in reach. */
@@ -43,7 +54,8 @@ function quotedQuery(prompt, begin, caret, closing) {
  * @param {string} text - what is typed.
  * @param {import("./mentions.js").Subject[]} subjects
  * @param {Set<number>} [used] - those that the prompt mentions already; without anything typed they come last.
- * @returns {number[]} indices; none if nothing fits, or if the one that fits stands there already.
+ * @returns {number[]} indices; none if nothing fits, if the one that fits stands there already, or behind the full
+ *   stop after a name.
  */
 export function candidates(text, subjects, used = new Set()) {
   const plain = plainName(text);
@@ -51,6 +63,7 @@ export function candidates(text, subjects, used = new Set()) {
     const all = subjects.map((_, index) => index);
     return [...all.filter((index) => !used.has(index)), ...all.filter((index) => used.has(index))];
   }
+  if (STOP.test(text) && subjects.some(({ name }) => plainName(name) === plain)) return [];
   const isPhrase = BLANK.test(text);
   const typed = BLANK.test(text.at(-1)) ? `${plain} ` : plain;
   const ranked = subjects.map((subject, index) => ({ index, rank: rankOf(typed, subject) }));
@@ -58,6 +71,19 @@ export function candidates(text, subjects, used = new Set()) {
   const fitting = ranked.filter(({ rank }) => rank <= (isPhrase ? 0 : 4)).sort((one, other) => one.rank - other.rank);
   const isDone = fitting.length === 1 && plainName(subjects[fitting[0].index].name) === typed;
   return isDone ? [] : fitting.map(({ index }) => index);
+}
+
+/**
+ * Whether a mention that is known ends at the caret, or before blanks there; what is typed next may be the text's.
+ * @param {string} prompt
+ * @param {number} caret
+ * @param {import("./mentions.js").Subject[]} subjects
+ * @returns {boolean}
+ */
+export function isComplete(prompt, caret, subjects) {
+  const typed = prompt.slice(0, caret);
+  const last = readMentions(typed, subjects).at(-1);
+  return last?.state === "known" && strip(typed.slice(last.end)) === "";
 }
 
 /** 0: the name begins so, 1: one of its words does, 2: its word does, 3: it is within, 4: its letters are, in order. */

@@ -2,7 +2,7 @@
 
 import { keepFromGraph } from "../common/keys.js";
 import { check, isBeingTyped } from "./check.js";
-import { candidates, completion, queryAt } from "./completion.js";
+import { candidates, completion, isComplete, queryAt } from "./completion.js";
 import { NameList } from "./list.js";
 import { Mirror } from "./mirror.js";
 
@@ -83,7 +83,7 @@ export class PromptField {
     const { box } = this;
     const subjects = this.host.subjects();
     const isCaret = box.selectionStart === box.selectionEnd && document.activeElement === box;
-    const query = subjects && isCaret ? queryAt(box.value, box.selectionStart) : null;
+    const query = subjects && isCaret ? queryAt(box.value, box.selectionStart, subjects) : null;
     if (query?.begin !== this.#dismissed) this.#dismissed = -1;
     if (!query || query.begin === this.#dismissed) return this.#close();
     const used = new Set(check(box.value, subjects).mentions.flatMap((mention) => mention.subjects));
@@ -95,7 +95,7 @@ export class PromptField {
     if (!items.length) return this.#close();
     this.#query = query;
     const isNew = !this.list.isOpen;
-    this.list.show(items, this.mirror.whereIs(query.begin));
+    this.list.show(items, this.mirror.whereIs(query.begin), !isComplete(box.value, box.selectionStart, subjects));
     if (isNew) this.#watch();
     return undefined;
   }
@@ -116,8 +116,9 @@ export class PromptField {
   #onKey(event) {
     if (!this.list.isOpen || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
     const step = STEPS[event.key];
+    const isTaking = TAKING.includes(event.key) && !event.shiftKey && this.list.active !== undefined;
     if (step) this.list.step(step);
-    else if (TAKING.includes(event.key) && !event.shiftKey) this.#take(this.list.active);
+    else if (isTaking) this.#take(this.list.active);
     else if (event.key === "Escape") {
       this.#dismissed = this.#query.begin;
       this.#close();

@@ -4,6 +4,7 @@ import { element } from "../common/dom.js";
 import { picture } from "./picture.js";
 
 const GAP = 4;
+const NONE = -1;
 let lists = 0;
 
 /** One list; the text box keeps the focus, and says to screen readers which name is chosen. */
@@ -33,7 +34,7 @@ export class NameList {
     return this.element.isConnected;
   }
 
-  /** The subject that would be taken now. */
+  /** The subject that would be taken now; undefined where none is chosen. */
   get active() {
     return this.#items[this.#active]?.index;
   }
@@ -42,9 +43,10 @@ export class NameList {
    * Open at a place, or show other names there.
    * @param {{index: number, subject: import("./subjects.js").Named, isUsed: boolean}[]} items
    * @param {DOMRect} place - of the @.
+   * @param {boolean} isChosen - whether the first is chosen from the start; else none is.
    */
-  show(items, place) {
-    const known = JSON.stringify(items);
+  show(items, place, isChosen) {
+    const known = JSON.stringify([items, isChosen]);
     if (this.isOpen && known === this.known) return;
     this.known = known;
     this.#items = items;
@@ -53,7 +55,7 @@ export class NameList {
     this.#tell({ role: "combobox", "aria-autocomplete": "list", "aria-haspopup": "listbox", "aria-expanded": "true" });
     this.box.setAttribute("aria-controls", this.element.id);
     this.#place(place);
-    this.#choose(0);
+    this.#choose(isChosen ? 0 : NONE);
   }
 
   #option({ index, subject, isUsed }, at) {
@@ -82,10 +84,11 @@ export class NameList {
     Object.assign(this.element.style, { left: `${x}px`, top: `${y}px` });
   }
 
-  /** Choose the name some places further on; behind the last comes the first. */
+  /** Choose the name some places further on; behind the last comes the first, and so where none is chosen. */
   step(places) {
     const { length } = this.#items;
-    this.#choose((this.#active + places + length) % length);
+    const from = this.#active === NONE && places < 0 ? 0 : this.#active;
+    this.#choose((from + places + length) % length);
   }
 
   #choose(at) {
@@ -93,7 +96,8 @@ export class NameList {
     for (const [number, option] of [...this.element.children].entries())
       option.setAttribute("aria-selected", String(number === at));
     this.element.children[at]?.scrollIntoView({ block: "nearest" });
-    this.box.setAttribute("aria-activedescendant", `${this.element.id}-${at}`);
+    if (at === NONE) this.box.removeAttribute("aria-activedescendant");
+    else this.box.setAttribute("aria-activedescendant", `${this.element.id}-${at}`);
   }
 
   #tell(attributes) {

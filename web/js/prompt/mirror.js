@@ -87,10 +87,11 @@ export class Mirror {
     let left = place;
     const walker = document.createTreeWalker(this.text, NodeFilter.SHOW_TEXT);
     for (let node = walker.nextNode(); node; node = walker.nextNode()) {
-      if (left <= node.data.length) {
+      // At the seam of two nodes the letter is in the second.
+      if (left < node.data.length) {
         const range = document.createRange();
         range.setStart(node, left);
-        range.setEnd(node, Math.min(left + 1, node.data.length));
+        range.setEnd(node, left + 1);
         return range.getClientRects()[0] ?? range.getBoundingClientRect();
       }
       left -= node.data.length;

@@ -1,6 +1,6 @@
 """Train the network that tells whether a place of a frame shows a subject, for MAGREF Subject Report.
 
-python scripts/train_halves.py [--frames 3000] [--epochs 10]
+python scripts/train_halves.py [--frames 4000] [--epochs 10]
 
 Draws frames of the world, puts places of them beside pictures of puppets, learns which halves are the same,
 measures on frames of another seed, and writes `magref_core/evaluation/halves.safetensors`. Takes about ten
@@ -105,7 +105,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--frames", type=int, default=3000, help="frames that are drawn")
+    parser.add_argument("--frames", type=int, default=4000, help="frames that are drawn")
     parser.add_argument("--epochs", type=int, default=10, help="how often all pairs are shown")
     parser.add_argument("--seed", type=int, default=0, help="of the frames")
     arguments = parser.parse_args()

@@ -25,8 +25,10 @@ from scripts.training.staging import StagingOptions, cast_references
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-CaseKind = Literal["correct", "swapped", "missing", "merged"]
-KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
+CaseKind = Literal["correct", "swapped", "missing", "merged", "lone"]
+ALL_KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
+KINDS = ALL_KINDS[:4]
+"""Those of two or three subjects."""
 
 FIRST_SEED = 3_000_000
 """Neither training nor the measurement of quality draws from these seeds."""
@@ -60,19 +62,20 @@ def draw_case(kind: CaseKind, number: int, *, height: int, width: int, seed: int
     """Draw one video.
 
     Args:
-        kind: what two of its subjects, or one of them, go through.
+        kind: what two of its subjects, or one of them, go through; "lone": there is one only, or a stranger.
         number: of the case.
         height: of the video, in pixels.
         width: of the video, in pixels.
-        seed: moves to other videos.
+        seed: moves to other videos; those of two sizes differ in any case.
     """
-    rng = np.random.default_rng((FIRST_SEED + seed, KINDS.index(kind), number))
-    options = SceneOptions(height=height, width=width, subjects={2: 0.6, 3: 0.4}, same_category=0.4)
+    rng = np.random.default_rng((FIRST_SEED + seed, height, width, ALL_KINDS.index(kind), number))
+    counts = {1: 1.0} if kind == "lone" else {2: 0.6, 3: 0.4}
+    options = SceneOptions(height=height, width=width, subjects=counts, same_category=0.4)
     scene = replace(draw_scene(rng, options), background_reference=False)
     staging = StagingOptions(layout=LayoutConfig(), second_photo=0.0)
     references, _ = cast_references(scene, staging, rng)
     count = len(scene.actors)
-    first, second = (int(each) for each in rng.permutation(count)[:2])
+    first, second = (int(each) for each in np.resize(rng.permutation(count), 2))
     shown: dict[int, list[Identity]] = {index: [actor.identity] for index, actor in enumerate(scene.actors)}
     truth = ["correct"] * count
     how = "as given"
@@ -80,8 +83,8 @@ def draw_case(kind: CaseKind, number: int, *, height: int, width: int, seed: int
         shown[first], shown[second] = shown[second], shown[first]
         truth[first] = truth[second] = "swapped"
         how = "each in the place of the other"
-    elif kind == "missing":
-        how = ("nobody in its place", "a stranger in its place")[int(rng.integers(2))]
+    elif kind == "missing" or (kind == "lone" and rng.random() < 0.5):
+        how = ("nobody in its place", "a stranger in its place")[int(rng.integers(2)) if count > 1 else 1]
         stranger = _draw_stranger(scene.actors[first].identity, rng)
         shown[first] = [] if how.startswith("nobody") else [stranger]
         truth[first] = "missing"

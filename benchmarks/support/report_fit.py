@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from magref_core.evaluation.halves import WEIGHTS as NETWORK_FILE
 from magref_core.evaluation.sprite_verdicts import STATES, expand
 
 Numbers = npt.NDArray[np.float64]
@@ -20,6 +22,9 @@ HEADER = '''"""Weights of `sprite_verdicts`; written by `benchmarks/subject_repo
 
 from __future__ import annotations
 '''
+
+Cases = tuple[tuple[int, int, int, int], ...]
+"""Height, width, seed and number of the videos of each kind."""
 
 
 def fit(measures: Numbers, truth: Sequence[str]) -> tuple[Numbers, Numbers, Numbers]:
@@ -48,11 +53,25 @@ def fit(measures: Numbers, truth: Sequence[str]) -> tuple[Numbers, Numbers, Numb
     return means, spreads, weights.detach().numpy()
 
 
-def write(file: Path, means: Numbers, spreads: Numbers, weights: Numbers) -> None:
-    """Write them as a Python module of numbers."""
+def network_id() -> str:
+    """Tells one network of halves from another: the checksum of its file."""
+    return f"{zlib.crc32(NETWORK_FILE.read_bytes()):08x}"
+
+
+def write(
+    file: Path, means: Numbers, spreads: Numbers, weights: Numbers, *, cases: Cases, network: str
+) -> None:
+    """Write them as a Python module of numbers, with the videos and the network that they come from."""
     rows = [f"({', '.join(f'{value:.4f}' for value in row)})," for row in weights]
     packed = ["    " + " ".join(rows[start : start + 3]) for start in range(0, len(rows), 3)]
-    lines = [HEADER, "# fmt: off"]
+    lines = [
+        HEADER,
+        f"FITTED_TO: tuple[tuple[int, int, int, int], ...] = {cases}",
+        '"""Height, width, seed and number of the videos of each kind; empty where that is not known."""',
+        f'NETWORK = "{network}"',
+        '"""Checksum (CRC-32) of the network of halves that saw them; empty where that is not known."""',
+        "# fmt: off",
+    ]
     for name, values in (("MEANS", means), ("SPREADS", spreads)):
         shown = [f"{value:.5f}," for value in values]
         rows = ["    " + " ".join(shown[start : start + 8]) for start in range(0, len(shown), 8)]

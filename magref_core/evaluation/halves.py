@@ -1,13 +1,14 @@
 """Does the upper and the lower half of a place show a subject: a small network that was trained on it.
 
-It sees a place of a frame beside the picture of a subject, both in one size and under one light, and says for
-either half how likely that is the same subject. It was trained on drawn puppets in other views than those of
-their pictures (`scripts/train_halves.py`), and knows nothing of photographs.
+It sees a place of a frame beside the picture of a subject, both in one size, under one light and turned
+alike, and says for either half how likely that is the same subject. It was trained on drawn puppets in other
+views than those of their pictures (`scripts/train_halves.py`), and knows nothing of photographs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,6 +27,10 @@ FILLED = 40
 """Longer side of a subject in them."""
 GAINS = (0.45, 1.5)
 """By how much a subject may be darker or lighter than in its picture."""
+TURNS = 8
+"""Steps of a whole turn in which a picture is laid beside a frame."""
+UPRIGHT = 1.2
+"""How many times less a turned picture must leave unexplained to be taken in place of an upright one."""
 WEIGHTS = Path(__file__).with_name("halves.safetensors")
 
 Box = tuple[float, float, float, float]
@@ -58,32 +63,64 @@ class HalfComparer(nn.Module):
         return F.silu(self.second(F.silu(self.first(pictures))))
 
 
-def pair_of(frame: Bytes, picture: Floats, box: Box) -> Floats:
-    """A place of a frame beside a picture.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Views:
+    """A picture as it is laid beside frames: as it is, mirrored, and either of them turned."""
+
+    pictures: Floats
+    """(2 `TURNS`, 48, 48, 4) in 0..1, colours multiplied by alpha; the first two are upright."""
+    squares: Floats
+    """(2 `TURNS`,): the sum of the squared colours of each."""
+    areas: Floats
+    """(2 `TURNS`,): the sum of alpha of each."""
+
+
+def views_of(picture: Floats) -> Views:
+    """Lay out a picture (h, w, 4) in 0..1, colours multiplied by alpha."""
+    small = thumbnail(picture)
+    rows, columns = small.shape[:2]
+    laid = np.zeros((SIDE, SIDE, 4), np.float32)
+    down, across = (SIDE - rows) // 2, (SIDE - columns) // 2
+    laid[down : down + rows, across : across + columns] = small
+    pictures = [laid, laid[:, ::-1]]
+    for turn in range(1, TURNS):
+        matrix = cv2.getRotationMatrix2D((SIDE / 2 - 0.5, SIDE / 2 - 0.5), 360 * turn / TURNS, 1.0)
+        pictures += [
+            np.asarray(cv2.warpAffine(np.ascontiguousarray(side), matrix, (SIDE, SIDE)), np.float32)
+            for side in pictures[:2]
+        ]
+    stack = np.stack(pictures)
+    squares = (stack[..., :3] ** 2 / np.maximum(stack[..., 3:], 1e-3)).sum((1, 2, 3))
+    return Views(pictures=stack, squares=np.maximum(squares, 1e-3), areas=stack[..., 3].sum((1, 2)))
+
+
+def pair_of(frame: Bytes, views: Views, box: Box) -> Floats:
+    """A place of a frame beside the view of a picture that explains it best.
 
     Args:
         frame: (H, W, 3) in 0..255.
-        picture: (h, w, 4) in 0..1, colours multiplied by alpha, turned to the side that the place shows.
-        box: where in the frame the picture would lie.
+        views: of the picture.
+        box: where in the frame the picture would lie, upright.
 
     Returns:
         (7, 48, 48): the frame in 0..1, black outside of it; the picture under the light of the frame; alpha.
     """
     top, left, height, width = box
     there = _crop(frame, top + height / 2, left + width / 2, max(height, width) * SIDE / FILLED)
-    small = thumbnail(picture)
-    rows, columns = small.shape[:2]
-    laid = np.zeros((SIDE, SIDE, 4), np.float32)
-    down, across = (SIDE - rows) // 2, (SIDE - columns) // 2
-    laid[down : down + rows, across : across + columns] = small
-    colours, alpha = laid[..., :3], laid[..., 3:]
-    square = float((colours**2 / np.maximum(alpha, 1e-3)).sum())
-    gain = min(max(float((there * colours).sum()) / max(square, 1e-3), GAINS[0]), GAINS[1])
-    return np.moveaxis(np.concatenate([there, np.minimum(colours * gain, 1), alpha], 2), 2, 0)
+    laid = np.concatenate([there, (there**2).sum(2, keepdims=True)], 2)
+    sums = np.einsum("vyxc,yxc->vc", views.pictures, laid)
+    product, light = sums[:, :3].sum(1), sums[:, 3]
+    gains = np.minimum(np.maximum(product / views.squares, GAINS[0]), GAINS[1])
+    missed = (light - 2 * gains * product + gains**2 * views.squares) / np.maximum(views.areas, 1)
+    missed[2:] *= UPRIGHT
+    chosen = int(missed.argmin())
+    colours, alpha = views.pictures[chosen][..., :3], views.pictures[chosen][..., 3:]
+    lit = np.minimum(colours * gains[chosen], 1)
+    return np.moveaxis(np.concatenate([there, lit, alpha], 2), 2, 0)
 
 
 def thumbnail(picture: Floats) -> Floats:
-    """A picture (h, w, 4) as small as `pair_of` lays it beside a frame."""
+    """A picture (h, w, 4) as small as `views_of` lays it out."""
     tall, wide = picture.shape[:2]
     factor = FILLED / max(tall, wide)
     if factor == 1:

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from ..canvas.references import Reference
-from .halves import compare, pair_of, thumbnail
+from .halves import Views, compare, pair_of, views_of
 from .matching import BACKGROUND_ERROR, Bytes, Floats
-from .sightings import Sightings, Subject, subjects_of
+from .sightings import Sightings, subjects_of
 from .sprite_field import (
     HEIGHTS,
     Field,
@@ -106,7 +106,8 @@ def find_by_sprites(
     for subject in subjects:
         check()
         field = field_of(small, sprites_of(subject, small.shape[1]))
-        sought.append(_Sought(field=field, pictures=_pictures_of(subject), frames=frames, small=small))
+        views = [views_of(premultiplied(reference)) for reference in subject.references]
+        sought.append(_Sought(field=field, views=views, frames=frames, small=small))
         candidates.append([sought[-1].candidates(index) for index in range(len(small))])
     ways = _ways(candidates, small.shape[1])
     count, total = len(subjects), len(small)
@@ -145,8 +146,8 @@ class _Sought:
     """A subject, and the video in which it is looked for."""
 
     field: Field
-    pictures: Sequence[Floats]
-    """Small cut-outs, one for each sprite of the field."""
+    views: Sequence[Views]
+    """Of each of its pictures, in the order of the sprites of the field."""
     frames: Bytes
     small: Floats
     """The frames as `field` knows them."""
@@ -169,21 +170,12 @@ class _Sought:
         for placing in placings:
             tall, wide = placing.sprite.shape[:2]
             box = (placing.top * factor, placing.left * factor, tall * factor, wide * factor)
-            pairs.append(pair_of(frame, self.pictures[placing.number], box))
+            pairs.append(pair_of(frame, self.views[placing.number // (2 * len(HEIGHTS))], box))
         told = compare(pairs)
         return [
             replace(_fit(self.small[index], placing), halves=(float(upper), float(lower)))
             for placing, (upper, lower) in zip(placings, told, strict=True)
         ]
-
-
-def _pictures_of(subject: Subject) -> list[Floats]:
-    """Small cut-outs in the order of `sprites_of`, whatever their size there."""
-    pictures: list[Floats] = []
-    for reference in subject.references:
-        small = thumbnail(premultiplied(reference))
-        pictures += [small, np.ascontiguousarray(small[:, ::-1])] * len(HEIGHTS)
-    return pictures
 
 
 def _fit(frame: Floats, placing: Placing) -> _Fit:

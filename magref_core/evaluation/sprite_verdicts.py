@@ -24,8 +24,8 @@ Numbers = npt.NDArray[np.float64]
 
 TOP = 3
 """Frames that count as the best, and as the worst, of a subject."""
-ALONE_LIMIT = 0.6
-"""Likeness from which on the only subject of a video counts as there."""
+ALONE_LIMIT = 0.5
+"""Mean chance of its halves, over the frames, from which on the only subject of a video counts as there."""
 LEAST = 0.4
 """Likeness below which a subject is missing, whatever else is measured."""
 LONE_MERGER = 2.0
@@ -38,7 +38,8 @@ def states_of(sightings: Sightings) -> list[State]:
     """The state of each subject."""
     if len(sightings.names) == 1:
         own = float(np.median(sightings.likeness[:, 0, 0]))
-        return ["correct" if own >= ALONE_LIMIT else "missing"]
+        known = float(np.mean(sightings.halves)) if sightings.halves is not None else 0.0
+        return ["correct" if own >= LEAST and known >= ALONE_LIMIT else "missing"]
     measures = measures_of(sightings)
     scores = expand(measures, np.array(MEANS), np.array(SPREADS)) @ np.array(WEIGHTS)
     states = _together(scores)

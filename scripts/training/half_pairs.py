@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from magref_core.evaluation.halves import Box, pair_of, thumbnail
+from magref_core.evaluation.halves import Box, Views, pair_of, views_of
 from magref_core.world.film import film, render_actor
 from magref_core.world.identity import CATEGORIES, Identity, draw_identity
+from magref_core.world.motions import MOTIONS
 from magref_core.world.portraits import portrait
 from magref_core.world.scene import Scene, SceneOptions, draw_scene
 
@@ -19,7 +20,9 @@ Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
 SIZES = ((96, 160), (64, 96), (96, 96), (128, 80))
-TRIES = 3
+MOTIONS_DRAWN = (*MOTIONS, "spins", "spins")
+"""More of those that turn, for only few of their frames are upright."""
+TRIES = 4
 """Placings of which the one is taken that explains the frame best, as a finder would."""
 BESIDE = 2
 """Boxes per frame that belong to nobody."""
@@ -47,12 +50,15 @@ def draw_pairs(rng: np.random.Generator) -> tuple[list[Bytes], list[tuple[float,
         where it is hidden.
     """
     height, width = SIZES[int(rng.integers(len(SIZES)))]
-    options = SceneOptions(height=height, width=width, subjects={1: 0.1, 2: 0.5, 3: 0.4}, same_category=0.4)
+    counts = {1: 0.1, 2: 0.5, 3: 0.4}
+    options = SceneOptions(
+        height=height, width=width, subjects=counts, same_category=0.4, motions=MOTIONS_DRAWN
+    )
     scene = draw_scene(rng, options)
     frame, shown = _draw(scene, rng)
     frame = _blurred(frame, rng)
     own = [actor.identity for actor in scene.actors]
-    pictures: dict[Identity, Floats] = {}
+    pictures: dict[Identity, Views] = {}
     pairs: list[Bytes] = []
     truth: list[tuple[float, float]] = []
     for each in shown:
@@ -150,27 +156,25 @@ def _blurred(frame: Bytes, rng: np.random.Generator) -> Bytes:
     return np.rint(np.clip(soft + noise, 0, 255)).astype(np.uint8)
 
 
-def _picture(identity: Identity, rng: np.random.Generator) -> Floats:
-    """(h, w, 4) in 0..1, colours multiplied by alpha, as small as it is needed."""
+def _picture(identity: Identity, rng: np.random.Generator) -> Views:
+    """As a photo of it would be laid out."""
     picture = np.divide(portrait(identity, rng), 255, dtype=np.float32)
     picture[..., :3] *= picture[..., 3:]
-    return thumbnail(picture)
+    return views_of(picture)
 
 
-def _best_pair(frame: Bytes, picture: Floats, box: Box, rng: np.random.Generator) -> Bytes:
-    """The picture about where the box is, as it is or mirrored, where it explains the frame best."""
-    (top, left, height, width), shape = box, picture.shape[:2]
+def _best_pair(frame: Bytes, views: Views, box: Box, rng: np.random.Generator) -> Bytes:
+    """The picture about where the box is, where it explains the frame best."""
+    top, left, height, width = box
     best, least = None, np.inf
-    for turned in (picture, np.ascontiguousarray(picture[:, ::-1])):
-        for _ in range(TRIES):
-            tall = height * float(rng.uniform(0.85, 1.15))
-            wide = tall * shape[1] / shape[0]
-            row = top + height / 2 + float(rng.normal(0, 0.05)) * height
-            column = left + width / 2 + float(rng.normal(0, 0.05)) * height
-            pair = pair_of(frame, turned, (row - tall / 2, column - wide / 2, tall, wide))
-            missed = float(((pair[:3] * pair[6] - pair[3:6]) ** 2).sum() / max(1.0, float(pair[6].sum())))
-            if best is None or missed < least:
-                best, least = pair, missed
+    for _ in range(TRIES):
+        side = (height if rng.random() < 0.7 else max(height, width)) * float(rng.uniform(0.85, 1.2))
+        row = top + height / 2 + float(rng.normal(0, 0.05)) * height
+        column = left + width / 2 + float(rng.normal(0, 0.05)) * height
+        pair = pair_of(frame, views, (row - side / 2, column - side / 2, side, side))
+        missed = float(((pair[:3] * pair[6] - pair[3:6]) ** 2).sum() / max(1.0, float(pair[6].sum())))
+        if best is None or missed < least:
+            best, least = pair, missed
     return np.rint(np.asarray(best) * 255).astype(np.uint8)
 
 

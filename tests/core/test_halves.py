@@ -8,7 +8,16 @@ import safetensors
 import torch
 
 from magref_core.evaluation import halves
-from magref_core.evaluation.halves import FILLED, SIDE, compare, load_comparer, pair_of, thumbnail
+from magref_core.evaluation.halves import (
+    FILLED,
+    SIDE,
+    TURNS,
+    compare,
+    load_comparer,
+    pair_of,
+    thumbnail,
+    views_of,
+)
 from scripts.training.half_pairs import draw_pairs
 
 SEED = 7_654_321
@@ -49,7 +58,7 @@ def test_a_darker_frame_changes_little(drawn):
         rows, columns = (np.flatnonzero(picture[..., 3].max(axis)) for axis in (1, 0))
         picture = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         box = (rows[0], columns[0], picture.shape[0], picture.shape[1])
-        dark.append(pair_of((frame * 0.7).astype(np.uint8), picture, tuple(map(float, box))))
+        dark.append(pair_of((frame * 0.7).astype(np.uint8), views_of(picture), tuple(map(float, box))))
     changed = (compare(dark) > 0.5) != (told[:60] > 0.5)
     assert changed.mean() < 0.1
 
@@ -64,7 +73,7 @@ def picture(height=60, width=30):
 def test_the_picture_lies_where_the_box_of_the_frame_does():
     frame = np.full((100, 160, 3), 128, np.uint8)
     frame[20:50, 40:70], frame[50:80, 40:70] = (255, 0, 0), (0, 0, 255)
-    pair = pair_of(frame, picture(), (20, 40, 60, 30))
+    pair = pair_of(frame, views_of(picture()), (20, 40, 60, 30))
     assert pair.shape == (7, SIDE, SIDE) and pair.dtype == np.float32
     inside = pair[6] > 0.99
     assert inside.sum() == FILLED * FILLED // 2
@@ -76,17 +85,31 @@ def test_the_picture_takes_the_light_of_the_frame_within_limits():
     frame = np.zeros((60, 60, 3), np.uint8)
     frame[..., 0], frame[30:, :, 2] = 178, 178
     frame[30:, :, 0] = 0
-    pair = pair_of(frame, picture(), (0, 15, 60, 30))
+    pair = pair_of(frame, views_of(picture()), (0, 15, 60, 30))
     assert pair[3].max() == pytest.approx(0.7, abs=0.02)
-    black = pair_of(np.zeros((60, 60, 3), np.uint8), picture(), (0, 15, 60, 30))
+    black = pair_of(np.zeros((60, 60, 3), np.uint8), views_of(picture()), (0, 15, 60, 30))
     assert black[3].max() == pytest.approx(halves.GAINS[0])
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+@pytest.mark.parametrize("side", [1, -1])
+def test_the_picture_is_mirrored_and_turned_as_the_frame_shows_it(turn, side):
+    drawn = picture()
+    drawn[:10, :10] = (0, 1, 0, 1)  # so that no two views are the same
+    views = views_of(drawn[:, ::side])
+    own = 2 * turn + (0 if side == 1 else 1)
+    seen = views_of(drawn).pictures[2 * turn]
+    frame = np.rint(seen[..., :3] * 255).astype(np.uint8)
+    pair = pair_of(frame, views, (4, 14, FILLED, FILLED // 2))
+    np.testing.assert_allclose(pair[6], views.pictures[own][..., 3], atol=1e-6)
+    assert abs(pair[:3] - pair[3:6]).max() < 0.05  # a turned edge is lit a little otherwise
 
 
 @pytest.mark.parametrize(
     "box", [(-30.0, -20.0, 60.0, 30.0), (90.0, 150.0, 60.0, 30.0), (500.0, 0.0, 9.0, 9.0)]
 )
 def test_outside_of_the_frame_is_black(box):
-    pair = pair_of(np.full((100, 160, 3), 200, np.uint8), picture(), box)
+    pair = pair_of(np.full((100, 160, 3), 200, np.uint8), views_of(picture()), box)
     assert (pair[:3] == 0).any() and np.isfinite(pair).all()
 
 
@@ -94,7 +117,7 @@ def test_outside_of_the_frame_is_black(box):
 def test_pictures_of_any_size_are_made_small(shape):
     small = thumbnail(np.ones((*shape, 4), np.float32))
     assert max(small.shape[:2]) == FILLED and min(small.shape[:2]) >= 1
-    assert pair_of(np.zeros((64, 96, 3), np.uint8), small, (0, 0, 40, 40)).shape == (7, SIDE, SIDE)
+    assert pair_of(np.zeros((64, 96, 3), np.uint8), views_of(small), (0, 0, 40, 40)).shape == (7, SIDE, SIDE)
 
 
 def test_nothing_is_compared_with_nothing():

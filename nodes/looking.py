@@ -23,6 +23,7 @@ from ..magref_core.evaluation.sightings import Sightings, spread, subjects_of
 from ..magref_core.evaluation.sprite_finder import find_by_sprites
 from ..magref_core.evaluation.subject_report import SubjectReport, build_report
 from ..magref_core.evaluation.verdicts import judge, parse_order
+from .host import DEMO_MARK
 from .segmenters import FACES, face_folders
 
 METHODS = ("auto", "faces", "encoder", "colours")
@@ -120,10 +121,10 @@ def _sightings(
 
 
 def _chosen(look: Look, references: Sequence[Reference]) -> str:
-    """What auto stands for: the encoder that is connected, else faces of people, else colours."""
+    """What auto stands for: an encoder that knows likeness, else faces of people, else colours."""
     if look.method != "auto":
         return look.method
-    if look.encoder is not None:
+    if look.encoder is not None and DEMO_MARK not in look.encoder.config:
         return "encoder"
     people = all(reference.kind == "person" for reference in references if reference.kind != "background")
     if people and face_folders():
@@ -154,12 +155,17 @@ def _encoder(clip_vision: Any) -> Any:
     """The host's image encoder as `patch_finder.Encode`.
 
     Raises:
-        MagrefError: none is connected.
+        MagrefError: none is connected, or that of the demo model, which was not trained to tell likeness.
     """
     if clip_vision is None:
         raise MagrefError(
             "the method is encoder, but no image encoder is connected: connect Load CLIP Vision with DINO or "
             "CLIP, or choose the method colours"
+        )
+    if DEMO_MARK in clip_vision.config:
+        raise MagrefError(
+            "the method is encoder, but the image encoder of the demo model cannot tell who is like whom: "
+            "connect Load CLIP Vision with DINO or CLIP, or choose the method colours"
         )
 
     def encode(pictures: Tensor) -> tuple[Tensor, Tensor]:

@@ -58,13 +58,16 @@ def run_controls(
     records: dict[int, Record] = {index: _record(index, named[index]) for index in share}
     shown: dict[str, Bytes] = {}
     clock = Clock(label=options.label, total=len(share) * len(controls))
-    for control in controls:
-        for batch in in_batches(share, options.batch_size):
+    for batch in in_batches(share, options.batch_size):
+        guidances: dict[tuple[Any, ...], host.Guidance] = {}  # of one canvas, whatever the control
+        for control in controls:
             staged = [_stage(named[index], control) for index in batch]
-            positives = [
-                condition(models, each, host.guide(models, each.canvas, each.scene.length), control)
-                for each in staged
-            ]
+            positives: list[Any] = []
+            for index, each in zip(batch, staged, strict=True):
+                key = (index, control.flip, control.crop, control.blur)
+                if key not in guidances:
+                    guidances[key] = host.guide(models, each.canvas, each.scene.length)
+                positives.append(condition(models, each, guidances[key], control))
             seeds = [cases[index].seed for index in batch]
             clips = host.decode(models, sample(models, positives, seeds, control, options.sampling))
             for index, each, frames in zip(batch, staged, clips, strict=True):

@@ -20,10 +20,11 @@ def reference(
     kind: Kind = "object",
     alpha: Tensor | None = None,
     subject: str | None = None,
+    word: str | None = None,
 ) -> Reference:
     """A grey picture."""
     image = torch.full((height, width, 3), 90, dtype=torch.uint8)
-    return Reference(name=name, kind=kind, image=image, alpha=alpha, subject=subject)
+    return Reference(name=name, kind=kind, image=image, alpha=alpha, subject=subject, word=word)
 
 
 def opaque_in(

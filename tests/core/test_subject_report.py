@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from magref_core.canvas.references import Reference
-from magref_core.evaluation.sheet import COLOURS, draw_sheet
+from magref_core.evaluation.sheet import COLOURS, GAP, draw_sheet
 from magref_core.evaluation.sightings import spread, subjects_of
 from magref_core.evaluation.subject_report import build_report, stability
 from magref_core.evaluation.verdicts import judge
@@ -86,6 +86,18 @@ def test_the_sheet_shows_each_reference_and_its_frames():
     assert (
         COLOURS["missing"] in colours and COLOURS["correct"] in colours and COLOURS["merged"] not in colours
     )
+
+
+def test_below_on_the_sheet_is_who_is_seen_in_whose_place():
+    """Cells are the bluer the larger the share: at the right border of each, where no number stands."""
+    frames = np.zeros((11, 64, 96, 3), np.uint8)
+    for order, shares in ((("a", "b"), ((1, 0), (0, 1))), (("b", "a"), ((0, 1), (1, 0)))):
+        sheet = draw_sheet(report(seen(BOTH), order), frames, subjects())
+        for row, line in enumerate(shares):
+            top = len(sheet) - GAP - 24 * (2 - row)
+            for column, share in enumerate(line):
+                shade = 255 - 200 * share
+                assert tuple(sheet[top + 10, 160 + 120 * column + 112]) == (shade, shade, 255)
 
 
 def test_the_sheet_of_a_subject_without_a_place_shows_the_whole_frame():

@@ -275,7 +275,7 @@ def test_the_prompt_that_binding_gives_is_not_called_nameless(monkeypatch):
     placed = compose_canvas(given, arrange([(32, 32)] * 2, height=32, width=48, seed=0), height=32, width=48)
     conditioning, prompt, _ = BindSubjects.execute(subject_runs.clip(), "@ann waves", placed).args
     ApplyMaskedGuidance.execute(
-        conditioning, models.conditioning(2), models.vae(), models.clip_vision(), placed, 5, prompt
+        conditioning, models.conditioning(2, seed=2), models.vae(), models.clip_vision(), placed, 5, prompt
     )
     assert [sentence for sentence in told if "does not name" in sentence] == [told[0]] and "'mug'" in told[0]
 

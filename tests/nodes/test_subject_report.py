@@ -12,10 +12,11 @@ from magref_pack.magref_core.canvas.compose import compose_canvas
 from magref_pack.magref_core.canvas.layout import arrange
 from magref_pack.magref_core.canvas.references import Reference
 from magref_pack.magref_core.errors import MagrefError, ShapeError
-from magref_pack.nodes import looking
+from magref_pack.nodes import demo, looking
 from magref_pack.nodes.segmenters import register_folders
 from magref_pack.nodes.subject_report import SubjectReport
 
+from scripts import ROOT
 from tests.cutout_models import save_face_pack
 
 from . import models
@@ -110,6 +111,14 @@ def test_an_encoder_of_the_host_serves():
 def test_auto_takes_the_encoder_that_is_connected_and_else_does_without_models():
     assert report(video(*BOTH), method="auto", encoder=models.clip_vision())["method"] == "encoder"
     assert report(video(*BOTH), method="auto")["method"] == "colours"
+
+
+def test_the_encoder_of_the_demo_model_is_refused_and_auto_does_without():
+    encoder = demo.load_clip_vision(str(ROOT / "models/demo/clip_vision/magref_demo_clip_vision.safetensors"))
+    with pytest.raises(MagrefError, match="the image encoder of the demo model cannot tell who is like whom"):
+        report(video(*BOTH), method="encoder", encoder=encoder)
+    told = report(video(*BOTH), method="auto", encoder=encoder)
+    assert told["method"] == "colours" and set(verdicts(told).values()) == {"correct"}
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def prompt() -> Group:
         note(
             "prompt note",
             "The words that it knows",
-            (530, 230, 350, 300),
+            (530, 260, 350, 300),
             f"- **who**: {WHO}",
             f"- **does what**: {DEEDS}; things {THINGS}",
             f"- **where**: {PLACES}",

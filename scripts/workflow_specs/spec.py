@@ -18,10 +18,13 @@ GAP = 40
 """Between groups."""
 COLUMN_WIDTH, CANVAS_WIDTH = 820, 920
 """Of a column, and of the one in which the canvas stands."""
-ROW_HEIGHTS = (640, 1560)
-"""The canvas grows by its picture and by its findings once it has run."""
+UPPER, LOWER = 640, 1200
+"""Height of the upper row of groups, and the least of the lower one, in which the canvas grows by its picture
+and by its findings once it has run."""
 HEAD, MARGIN = 80, 20
 """From the upper and left edge of a group to its first node; the head holds the titles of both."""
+GROWTH = 60
+"""By how much Nodes 2.0 draws the lowest node of a group higher than it is."""
 
 CELLS = ((0, 0), (0, 1), (1, 1), (1, 0), (2, 0), (2, 1))
 """(column, row) of the groups 1 to 6: down, right, up, right, down."""
@@ -100,8 +103,14 @@ class Workflow:
     def frame(self, group: Group) -> Box:
         """Where a group lies in the graph."""
         column, row = CELLS[group.number - 1]
-        top = sum(ROW_HEIGHTS[:row]) + row * GAP
-        return self.left(column), top, self.widths[column], ROW_HEIGHTS[row]
+        top = row * (UPPER + GAP)
+        return self.left(column), top, self.widths[column], self.lower if row else UPPER
+
+    @property
+    def lower(self) -> int:
+        """Height of the lower row."""
+        nodes = [node for group in self.groups if CELLS[group.number - 1][1] for node in group.nodes]
+        return max(LOWER, HEAD + GROWTH + max(node.box[1] + node.box[3] for node in nodes))
 
     def place(self, group: Group, node: Node) -> Box:
         """Where a node of a group lies in the graph."""
@@ -115,7 +124,7 @@ class Workflow:
 
     def point(self, column: int, x: int) -> tuple[int, int]:
         """A point between the rows, `x` right of the left edge of a column."""
-        return self.left(column) + x, ROW_HEIGHTS[0] + GAP // 2
+        return self.left(column) + x, UPPER + GAP // 2
 
     @property
     def models(self) -> tuple[ModelFile, ...]:

@@ -3,6 +3,7 @@
 python benchmarks/who_is_who.py [--scenes 200] [--steps 20] [--processes 2]
 python benchmarks/who_is_who.py --docs            puts the result into docs/who-is-who.md as well
 python benchmarks/who_is_who.py --variant NAME=DIR ...    other bundles on the same scenes, row by row
+python benchmarks/who_is_who.py --variant NAME=DIR --add-to FILE.json    the same beside an earlier run
 
 Scenes are drawn from seeds that training never uses. Their two subjects are told apart in the prompt by
 their sides alone ("a girl on the left", "another girl on the right"); MAGREF Bind Subjects binds the
@@ -43,6 +44,8 @@ DOCS = ROOT / "docs" / "who-is-who.md"
 DOCS_SHEET = ROOT / "docs" / "img" / "who_is_who.png"
 STAGE = "stage.json"
 """What the processes are to do next: the folder of a bundle, and controls."""
+AS_SHIPPED = "as shipped"
+"""The bundle itself among the other ones."""
 VARIANT_CONTROLS = ("plain", "disentangle, literal, 0.5", "disentangle, value_out, 0.5")
 """What other bundles are run under."""
 OPTIONS = ("scenes", "seed", "steps", "guidance_scale", "shift", "solver", "precision", "only")
@@ -51,8 +54,19 @@ OPTIONS = ("scenes", "seed", "steps", "guidance_scale", "shift", "solver", "prec
 
 def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
     """All that the report says, and the pictures of the sheet."""
+    result = take_up(arguments) if arguments.add_to else measure_controls(arguments, host)
+    if arguments.variant:
+        result["variants"] = measure_variants(arguments, host, result["records"]) | {
+            name: records
+            for name, records in result["variants"].items()
+            if name not in dict(arguments.variant) and name != AS_SHIPPED
+        }
+    return result
+
+
+def measure_controls(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
+    """The bundle under every control."""
     from benchmarks.support import machine
-    from benchmarks.support.quality_host import find_file
     from benchmarks.support.quality_sets import FIRST_SEED, SEEDS_PER_SET, SHARES
     from benchmarks.support.who_controls import CONTROLS, PLAIN
     from benchmarks.support.who_table import best_kinds
@@ -70,20 +84,13 @@ def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
         for record, added in zip(records, more, strict=True):
             record["scores"] |= added["scores"]
         pictures |= more_pictures
-    variants: dict[str, Any] = {}
-    if arguments.variant:
-        chosen = [each for each in CONTROLS if each.label in VARIANT_CONTROLS]
-        variants["as shipped"] = [_only(record, VARIANT_CONTROLS) for record in records]
-        for name, folder in arguments.variant:
-            variants[name] = run_stage(arguments, host, folder, chosen)[0]
-    kinds_of_files = ("dit", "vae", "text_encoder", "clip_vision")
     return {
         "date": datetime.date.today().isoformat(),
         "commit": machine.commit(ROOT),
         "device": arguments.device,
         "machine": machine.describe(arguments.device),
         "comfyui": version,
-        "files": [find_file(arguments.models, kind).name for kind in kinds_of_files],
+        "files": files_of(arguments.models),
         "first_seed": FIRST_SEED
         + (arguments.seed * len(SHARES) + list(SHARES).index("pairs")) * SEEDS_PER_SET,
         "options": {key: getattr(arguments, key) for key in OPTIONS},
@@ -92,9 +99,49 @@ def measure(arguments: argparse.Namespace, host: Path) -> dict[str, Any]:
         "processes": arguments.processes,
         "seconds": time.monotonic() - started,
         "records": records,
-        "variants": variants,
+        "variants": {},
         "pictures": pictures,
     }
+
+
+def measure_variants(
+    arguments: argparse.Namespace, host: Path, records: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Other bundles under a few controls, beside the same of the bundle."""
+    from benchmarks.support.who_controls import CONTROLS
+
+    chosen = [each for each in CONTROLS if each.label in VARIANT_CONTROLS]
+    variants: dict[str, Any] = {AS_SHIPPED: [_only(record, VARIANT_CONTROLS) for record in records]}
+    for name, folder in arguments.variant:
+        variants[name] = run_stage(arguments, host, folder, chosen)[0]
+    return variants
+
+
+def take_up(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The results of an earlier run with the same options and files, without pictures.
+
+    Raises:
+        HostError: there are none, or they are of another run.
+    """
+    try:
+        result = json.loads(arguments.add_to.read_text(encoding="utf-8"))
+        told = result["options"], result["files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HostError(f"{arguments.add_to} holds no results of this benchmark: name its .json") from error
+    asked = {key: getattr(arguments, key) for key in OPTIONS}, files_of(arguments.models)
+    if told != asked:
+        raise HostError(
+            f"{arguments.add_to.name} is of another run: its options and files are {told}, "
+            f"but {asked} are asked for, so measure all of it anew"
+        )
+    return result | {"pictures": {}}
+
+
+def files_of(models: Path) -> list[str]:
+    """Names of the files of a bundle."""
+    from benchmarks.support.quality_host import find_file
+
+    return [find_file(models, kind).name for kind in ("dit", "vae", "text_encoder", "clip_vision")]
 
 
 def run_stage(
@@ -167,7 +214,7 @@ def write(result: dict[str, Any], folder: Path, *, docs: bool) -> None:
     file = folder / f"{result['date']}-who-is-who"
     scenes = [(record["index"], record["prompt"]) for record in result["records"][:SHOWN]]
     sheets = [file.with_suffix(".png"), *([DOCS_SHEET] if docs else [])]
-    for sheet in sheets:
+    for sheet in sheets if pictures else []:  # those of results that were taken up are there
         draw_sheet(pictures, scenes, labels_of(result["records"]), sheet)
     file.with_suffix(".md").write_text(report(result), encoding="utf-8")
     if docs:
@@ -179,7 +226,7 @@ def write(result: dict[str, Any], folder: Path, *, docs: bool) -> None:
     others = json.dumps(rounded(variants))
     text = f'{head},\n "variants": {others},\n "records": [\n{lines}\n]}}\n'
     file.with_suffix(".json").write_text(text, encoding="utf-8")
-    print(f"\nwritten: {file.name}.md, .json and .png in {folder}")
+    print(f"\nwritten: {file.name}.md and .json{', and its picture' if pictures else ''}, in {folder}")
 
 
 def _only(record: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
@@ -208,6 +255,9 @@ def read_arguments() -> argparse.Namespace:
         default=[],
         metavar="NAME=DIR",
         help="another bundle, too",
+    )
+    parser.add_argument(
+        "--add-to", type=Path, metavar="FILE", help="measure variants alone, for the results in this .json"
     )
     parser.add_argument("--only", default="", metavar="WORD", help="controls whose label holds it, and plain")
     parser.add_argument("--scenes", type=positive, default=200)

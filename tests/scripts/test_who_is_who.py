@@ -1,5 +1,7 @@
 """The benchmark of the subjects' controls: what it says of results that are known."""
 
+import argparse
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,10 @@ from benchmarks import who_is_who
 from benchmarks.support import quality_sets, who_table
 from benchmarks.support.docs import put_between_marks
 from benchmarks.support.who_controls import CONTROLS, PLAIN, with_words
-from benchmarks.support.who_run import key_of
+from benchmarks.support.who_run import SHOWN, key_of
 from benchmarks.support.who_sheet import draw_sheet
 from magref_core.world.captions import caption
+from scripts.host_install import HostError
 from scripts.training.presets import PRESETS
 
 PRESET = PRESETS["cpu"]
@@ -116,6 +119,60 @@ def test_labels_are_told_apart_and_joined_controls_keep_both():
     assert (both.alpha, both.projection) == (one.alpha, one.projection)
     assert (both.reference_scale, both.form, both.num_answers) == (2.5, other.form, other.num_answers)
     assert both.bound and not PLAIN.bound
+
+
+def arguments_of(folder, **changes):
+    values = {"only": "", "device": "cpu", "processes": 1, "models": folder, "variant": [], "add_to": None}
+    values |= {"scenes": 40, "seed": 0, "steps": 20, "guidance_scale": 1.0, "shift": 3.0}
+    return argparse.Namespace(**(values | {"solver": "unipc", "precision": "default"} | changes))
+
+
+@pytest.fixture
+def earlier(tmp_path, monkeypatch):
+    """Results of a run of its own in a folder, written as the benchmark does."""
+    monkeypatch.setattr(who_is_who, "files_of", lambda models: ["dit", "vae", "text", "vision"])
+    records = [record | {"seed": 1, "prompt": "a fox", "words": {}} for record in RECORDS]
+    options = {key: getattr(arguments_of(tmp_path), key) for key in who_is_who.OPTIONS}
+    result = {"date": "2000-01-02", "commit": "0", "device": "cpu", "machine": {}, "comfyui": "0"}
+    result |= {"files": who_is_who.files_of(None), "first_seed": 7, "options": options, "joined": []}
+    result |= {"answers_per_step": {}, "processes": 1, "seconds": 60.0}
+    pictures = {}
+    for index in range(SHOWN):
+        pictures[key_of(index, "canvas")] = np.zeros((16, 24, 3), np.uint8)
+        for label in RECORDS[0]["scores"]:
+            pictures[key_of(index, label)] = np.zeros((16, 16, 24, 3), np.uint8)
+    given = {"records": records, "variants": {"old": records[:1]}, "pictures": pictures}
+    who_is_who.write(result | given, tmp_path, docs=False)
+    return tmp_path / "2000-01-02-who-is-who.json"
+
+
+def test_variants_are_added_to_what_was_measured_before(earlier, monkeypatch):
+    ran = []
+
+    def run_stage(arguments, host, models, controls):
+        ran.append((models, {each.label for each in controls}))
+        return [{"index": 0, "scores": {}}], {}, "0"
+
+    monkeypatch.setattr(who_is_who, "run_stage", run_stage)
+    before = earlier.with_suffix(".png").read_bytes()
+    given = arguments_of(earlier.parent, add_to=earlier, variant=[("new", earlier.parent / "new")])
+    result = who_is_who.measure(given, None)
+    assert ran == [(earlier.parent / "new", set(who_is_who.VARIANT_CONTROLS))]
+    assert list(result["variants"]) == ["as shipped", "new", "old"]
+    assert [record["scores"].keys() for record in result["variants"]["as shipped"][:1]] == [{"plain"}]
+    assert len(result["records"]) == 40
+    who_is_who.write(result, earlier.parent, docs=False)
+    assert '"new"' in earlier.read_text(encoding="utf-8")
+    assert earlier.with_suffix(".png").read_bytes() == before, "the sheet stays"
+
+
+def test_results_of_another_run_are_not_added_to(earlier):
+    with pytest.raises(HostError, match="is of another run: its options"):
+        who_is_who.take_up(arguments_of(earlier.parent, add_to=earlier, steps=10))
+    (earlier.parent / "none.json").write_text("[]", encoding="utf-8")
+    for name in ("none.json", "absent.json"):
+        with pytest.raises(HostError, match=f"{name} holds no results of this benchmark"):
+            who_is_who.take_up(arguments_of(earlier.parent, add_to=earlier.parent / name))
 
 
 def test_the_sheet_has_a_column_per_scene_and_a_row_per_control(tmp_path):

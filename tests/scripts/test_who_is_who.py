@@ -141,7 +141,7 @@ def earlier(tmp_path, monkeypatch):
         pictures[key_of(index, "canvas")] = np.zeros((16, 24, 3), np.uint8)
         for label in RECORDS[0]["scores"]:
             pictures[key_of(index, label)] = np.zeros((16, 16, 24, 3), np.uint8)
-    given = {"records": records, "variants": {"old": records[:1]}, "pictures": pictures}
+    given = {"records": records, "variants": {"old": records_of(plain=(ALL, ALL))}, "pictures": pictures}
     who_is_who.write(result | given, tmp_path, docs=False)
     return tmp_path / "2000-01-02-who-is-who.json"
 
@@ -151,7 +151,7 @@ def test_variants_are_added_to_what_was_measured_before(earlier, monkeypatch):
 
     def run_stage(arguments, host, models, controls):
         ran.append((models, {each.label for each in controls}))
-        return [{"index": 0, "scores": {}}], {}, "0"
+        return records_of(plain=(NONE, ALL)), {}, "0"
 
     monkeypatch.setattr(who_is_who, "run_stage", run_stage)
     before = earlier.with_suffix(".png").read_bytes()

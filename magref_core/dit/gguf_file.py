@@ -38,6 +38,8 @@ MAX_COUNT = 2**16
 MAX_DIMENSIONS = 8
 MAX_NAME = 2**16
 MAX_LIST = 2**20
+MAX_HEADER = 2**24
+"""Bytes of the longest header that is read, all its texts and lists together; that of the DiT has 100,000."""
 
 _TYPES = {
     0: "F32",
@@ -147,7 +149,7 @@ def map_weights(file: Path, tensors: Iterable[GgufTensor]) -> dict[str, Tensor]:
 
 
 class _Reader:
-    """One pass over a header, in which nothing is larger than the file."""
+    """One pass over a header, in which nothing is larger than the file or than any header."""
 
     def __init__(self, stream: BinaryIO, label: str, size: int):
         self.stream, self.label, self.size = stream, label, size
@@ -182,12 +184,17 @@ class _Reader:
         return GgufHeader(metadata=metadata, tensors=tensors)
 
     def _take(self, count: int) -> bytes:
-        """Bytes of the header; a length beyond the file is never asked of the system."""
+        """Bytes of the header; a length beyond the file or `MAX_HEADER` is never asked of the system."""
         at = self.stream.tell()
         if count > self.size - at:
             raise CheckpointError(
                 f"{self.label} is cut off or broken (its header asks for {count:,} bytes at byte {at:,}, "
                 f"but the file has {self.size:,}): download it again"
+            )
+        if at + count > MAX_HEADER:
+            raise CheckpointError(
+                f"{self.label} is broken (its header goes on to byte {at + count:,}, but at most "
+                f"{MAX_HEADER:,} bytes are read): download it again"
             )
         return self.stream.read(count)
 

@@ -16,13 +16,11 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .lora_parts import DOWN, LOHA, LOKR, UP, Shape, shapes_made, sides
 from .naming import from_diffusers, to_diffusers
 
 HOST_PREFIX = "diffusion_model."
 """Before the path of a layer in the names of the host."""
-
-DOWN, UP = "lora_down.weight", "lora_up.weight"
-"""First factor (rank, in) and second factor (out, rank) in the host's names."""
 
 _PREFIXES = (
     "base_model.model.",
@@ -45,13 +43,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:[._]lora|\.lora_linear_layer)\.up\.weight"), UP),
     (re.compile(r"\.lora_magnitude_vector(?:\.[^.]+)*"), "dora_scale"),
     *((re.compile(rf"\.{kind}"), kind) for kind in ("alpha", "dora_scale", "diff", "diff_b", "diff_m")),
-    *(
-        (re.compile(rf"\.{kind}"), kind)
-        for kind in (
-            *(f"lokr_{part}" for part in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
-            *(f"hada_{part}" for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
-        )
-    ),
+    *((re.compile(rf"\.{kind}"), kind) for kind in (*LOKR, *LOHA)),
 )
 """What ends a key, and what the host calls it; `_ending` matches it at the end."""
 
@@ -102,13 +94,13 @@ def normalise_lora(
         The LoRA in the host's names; with no layers where nothing fits.
 
     Raises:
-        CheckpointError: factors do not fit each other or the blocks of this model, one of a pair is missing,
-            or values are not finite.
+        CheckpointError: parts do not fit each other or the blocks of this model, some are missing, or values
+            are not finite.
     """
     found, unknown = _sorted(tensors, _Places(shapes), label)
     misfits: list[str] = []
     for layer, parts in list(found.items()):
-        _check_pairs(layer, parts, label)
+        _check_pair(layer, parts, label)
         if not _fits(layer, {kind: value for kind, (_, value) in parts.items()}, shapes, label):
             misfits.append(layer)
             unknown += [key for key, _ in parts.values()]
@@ -197,20 +189,11 @@ def _ending(key: str) -> tuple[str, str | None]:
     return key, None
 
 
-def _check_pairs(layer: str, parts: Mapping[str, tuple[str, Tensor]], label: str) -> None:
+def _check_pair(layer: str, parts: Mapping[str, tuple[str, Tensor]], label: str) -> None:
     if (DOWN in parts) != (UP in parts):
         raise CheckpointError(
             f"{label} holds one of the two factors of {layer} ({next(iter(parts.values()))[0]}) and lacks "
-            "the "
-            "other: download it again"
-        )
-    if DOWN not in parts:
-        return
-    down, up = parts[DOWN][1], parts[UP][1]
-    if min(down.ndim, up.ndim) < 2 or down.shape[0] != up.shape[1]:
-        raise CheckpointError(
-            f"{label} has factors of {layer} that do not fit each other, {_size(down.shape)} and "
-            f"{_size(up.shape)}, but the rank must be the same: download it again"
+            "the other: download it again"
         )
 
 
@@ -221,8 +204,10 @@ def _fits(layer: str, parts: Mapping[str, Tensor], shapes: Mapping[str, tuple[in
         CheckpointError: it has not, and it is one of the blocks: then the file is of another model.
     """
     needed = shapes.get(f"{layer}.weight", shapes.get(layer, ()))
-    given = _given(parts)
-    wrong = [shape for name, shape in given.items() if shape != _needed(name, layer, needed, shapes)]
+    given = shapes_made(layer, parts, label)
+    given |= {name: tuple(parts[name].shape) for name in ("diff", "diff_b", "dora_scale") if name in parts}
+    bias = shapes.get(f"{layer}.bias", ())
+    wrong = [shape for name, shape in given.items() if shape not in _fitting(name, needed, bias)]
     if not wrong:
         return True
     if not layer.startswith("blocks."):
@@ -230,27 +215,24 @@ def _fits(layer: str, parts: Mapping[str, Tensor], shapes: Mapping[str, tuple[in
     widths = [_WIDTHS[size] for size in wrong[0] if size in _WIDTHS]
     kind = f" ({widths[0]} is that wide)" if widths else ""
     raise CheckpointError(
-        f"{label} is a LoRA of another model: its {layer} is {_size(wrong[0])}{kind}, but here it is "
-        f"{_size(needed)}: choose a LoRA that was made for this model"
+        f"{label} is a LoRA of another model: its {layer} is {sides(wrong[0])}{kind}, but here it is "
+        f"{sides(needed)}: choose a LoRA that was made for this model"
     )
 
 
-def _given(parts: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shapes for which the parts were made; the two factors as the matrix that they make."""
-    given = {name: tuple(parts[name].shape) for name in ("diff", "diff_b") if name in parts}
-    if DOWN in parts:
-        given["matrix"] = (parts[UP].shape[0], parts[DOWN][0].numel())
-    return given
-
-
-def _needed(
-    name: str, layer: str, weight: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[int, ...]:
+def _fitting(name: str, weight: Shape, bias: Shape) -> tuple[Shape, ...]:
+    """Shapes that something of a name may have, where the layer has these."""
     if name == "diff_b":
-        return shapes.get(f"{layer}.bias", ())
-    if name == "matrix":
-        return (weight[0], torch.Size(weight[1:]).numel()) if len(weight) > 1 else ()
-    return weight
+        return (bias,)
+    if name == "diff":
+        return (weight,)
+    if len(weight) < 2:
+        return ()
+    ones = (1,) * (len(weight) - 2)
+    if name == "dora_scale":  # lengths of the rows, by peft without further sides, or of the columns
+        rows, columns = (weight[0], 1, *ones), (1, weight[1], *ones)
+        return (rows, columns) if ones else (rows, columns, weight[:1])
+    return (weight[0], torch.Size(weight[1:]).numel()), weight
 
 
 def _alphas(
@@ -288,7 +270,3 @@ def _formed(kind: str, value: Tensor) -> Tensor:
 def _check_finite(value: Tensor, key: str, label: str) -> None:
     if value.is_floating_point() and not value.float().isfinite().all():
         raise CheckpointError(f"{label} has values that are not finite numbers ({key}): download it again")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(side) for side in shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import tracemalloc
 
@@ -123,6 +124,32 @@ def test_reading_costs_no_memory_for_weights(tmp_path):
     try:
         map_weights(file, read_header(file).tensors)
         assert tracemalloc.get_traced_memory()[1] < 2**18
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        value("k", STRING, struct.pack("<Q", 2**29)),
+        value("k", ARRAY, struct.pack("<IQQ", STRING, 1, 2**29)),
+        value("k", ARRAY, struct.pack("<IQ", UINT64, 2**20) + bytes(2**23)) * 2,
+    ],
+    ids=["text", "text in a list", "lists"],
+)
+def test_a_header_longer_than_any_is_refused_before_it_is_read(tmp_path, start):
+    file = tmp_path / "x.gguf"
+    file.write_bytes(header([ARCH, start], counts=(0, 4)))
+    os.truncate(file, 2**30)
+    tracemalloc.start()
+    try:
+        sentence = (
+            r"^x.gguf is broken \(its header goes on to byte [\d,]+, but at most 16,777,216 bytes are "
+            r"read\): download it again$"
+        )
+        with pytest.raises(CheckpointError, match=sentence):
+            read_header(file)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
     finally:
         tracemalloc.stop()
 

@@ -116,7 +116,8 @@ def test_lengths_of_dora_become_columns():
 
 
 def test_keys_of_lycoris_keep_their_kind():
-    tensors = {f"lycoris_blocks_0_ffn_0.lokr_{part}": torch.ones(8, 8) for part in ("w1", "w2")}
+    sizes = {"w1": (8, 8), "w2": (8, 16)}
+    tensors = {f"lycoris_blocks_0_ffn_0.lokr_{part}": torch.ones(size) for part, size in sizes.items()}
     assert set(normalised(tensors).weights) == {
         "diffusion_model.blocks.0.ffn.0.lokr_w1",
         "diffusion_model.blocks.0.ffn.0.lokr_w2",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from magref_core.dit import safetensors_file
 from magref_core.dit.checkpoint import read_checkpoint
+from magref_core.dit.safetensors_file import open_file
 from magref_core.errors import CheckpointError
 
 MATRICES = [f"blocks.{number}.ffn.0.weight" for number in range(4)]
@@ -118,12 +122,28 @@ def test_a_header_longer_than_any_is_not_read(tmp_path):
 
 
 def test_a_header_of_endless_tensors_is_refused_before_each_is_looked_at(tmp_path, monkeypatch):
+    looked_at = []
+
+    @contextmanager
+    def watched(file):
+        with open_file(file) as reader:
+            yield SimpleNamespace(
+                keys=reader.keys,
+                metadata=reader.metadata,
+                get_slice=lambda name: looked_at.append(name) or reader.get_slice(name),
+            )
+
+    monkeypatch.setattr(safetensors_file, "open_file", watched)
+    few = write_header(tmp_path / "few.safetensors", {"a": entry(0, 4), "b": entry(4, 8)}, body=8)
+    assert read_checkpoint(few).shapes == {"a": (1,), "b": (1,)} and looked_at == ["a", "b"]
+    looked_at.clear()
     count = 100_001
     header = {f"b{number}": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]} for number in range(count)}
     file = write_header(tmp_path / "x.safetensors", header)
     sentence = "^x.safetensors holds 100,001 tensors, but at most 100,000 are read: choose another file$"
     with pytest.raises(CheckpointError, match=sentence):
         read_checkpoint(file)
+    assert not looked_at
 
 
 def test_a_name_that_stands_twice_in_a_header_is_refused_or_read_once(tmp_path):

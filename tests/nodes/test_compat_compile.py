@@ -11,9 +11,13 @@ import pytest
 import torch
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_torch_compile import TorchCompileModel, skip_torch_compile_dict
+from magref_pack.nodes.lora import MagrefLoraLoader
+from safetensors.torch import save_file
 from torch._dynamo.utils import counters
 
-from . import runs
+from benchmarks.support.gguf_writing import write_gguf
+
+from . import lora_files, runs
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +65,27 @@ def test_compiled_blocks_give_the_same_numbers_in_no_more_graphs_than_native_wan
     runs.sample(compiled_blocks(runs.native_model()))
     assert ours["breaks"] == 0
     assert 0 < ours["graphs"] <= graphs()["graphs"]
+
+
+def compiled_whole(model):
+    return TorchCompileModel.execute(model, "eager").args[0]
+
+
+@pytest.mark.parametrize(("compiled", "most"), [(compiled_whole, 1), (compiled_blocks, 3)])
+def test_a_gguf_model_with_and_without_a_lora_compiles_to_the_same_numbers(
+    tmp_path, monkeypatch, compiled, most
+):
+    """Matrices are unpacked and patched at use, all of it within the graph."""
+    plain = runs.our_model(write_gguf(lora_files.weights(), tmp_path / "x.gguf", "Q4_K"))
+    lora_files.show_folder(tmp_path, monkeypatch)
+    save_file(lora_files.lora("native"), tmp_path / "x.safetensors")
+    patched = MagrefLoraLoader.execute(plain, "x.safetensors", 1.0, "auto").args[0]
+    expected = {model: runs.sample(model) for model in (plain, patched)}
+    assert runs.relative_difference(expected[patched], expected[plain]) > 0.05
+    counts = []
+    for model in (plain, patched, plain):
+        counters.clear()
+        torch.testing.assert_close(runs.sample(compiled(model)), expected[model], rtol=0, atol=1e-5)
+        assert graphs()["breaks"] == 0
+        counts.append(graphs()["graphs"])
+    assert counts[0] > 0 and max(counts) <= most

@@ -12,6 +12,7 @@ from comfy.quant_ops import QuantizedTensor
 from magref_pack.magref_core.dit.gguf_blocks import BLOCK_FORMATS
 from magref_pack.magref_core.errors import CheckpointError, MagrefError
 from magref_pack.nodes import gguf, model_summary
+from magref_pack.nodes.lora import MagrefLoraLoader
 from magref_pack.nodes.model import load_magref_dit
 from safetensors.torch import save_file
 
@@ -115,6 +116,33 @@ def test_a_lora_is_added_to_the_unpacked_weights_exactly(q4_file, q4_meaning, lo
     plain = step(load(q4_file))
     torch.testing.assert_close(result, expected, rtol=0, atol=2e-5)
     assert runs.relative_difference(plain, expected) > 0.05
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "F16"])
+def test_magref_lora_loader_changes_packed_weights_and_modulation(tmp_path, monkeypatch, weights, kind):
+    lora_files.show_folder(tmp_path, monkeypatch)
+    generator = torch.Generator().manual_seed(3)
+    tables = {"blocks.1.modulation": (1, 6, 256), "head.modulation": (1, 2, 256)}
+    added = {name: torch.randn(size, generator=generator) * 0.2 for name, size in tables.items()}
+    keys = {name.replace("modulation", "diff_m"): table for name, table in added.items()}
+    save_file(lora_files.lora("native") | keys, tmp_path / "both.safetensors")
+    base = load(write_gguf(weights, tmp_path / "x.gguf", kind))
+    before = step(base)
+    model, *_, report = MagrefLoraLoader.execute(base, "both.safetensors", 0.7, "auto").args
+    merged = meaning_of(weights, kind)
+    for layer, (a, b) in lora_files.factors(0).items():
+        merged[f"{layer}.weight"] = merged[f"{layer}.weight"] + 0.7 * (b @ a)
+    for name, table in added.items():
+        merged[name] = merged[name] + 0.7 * table
+    expected = step(load(quantised_files.save((merged, None), tmp_path, "merged")))
+    assert "74 of 74 keys fit, on 38 layers, rank 4, 2 of them modulation tables." in report
+    if kind == "F16":  # plain weights, into which the host merges; it rounds the sum to their dtype
+        assert runs.relative_difference(step(model), expected) < 2e-3
+    else:
+        assert len(packed_layers(model)) == 36
+        torch.testing.assert_close(step(model), expected, rtol=0, atol=2e-5)
+    assert runs.relative_difference(before, expected) > 0.05
+    assert torch.equal(step(base), before)
 
 
 def test_two_models_of_one_file_with_different_loras_do_not_mix(q4_file, q4_meaning, loras):

@@ -5,6 +5,7 @@ import logging
 import math
 from types import SimpleNamespace
 
+import comfy.model_management
 import folder_paths
 import pytest
 import torch
@@ -167,6 +168,44 @@ def test_a_precision_stores_the_matrices_and_costs_what_it_must(folder, weights,
     assert dit.blocks[0].modulation.dtype == dit.time_projection[1].weight.dtype == torch.float32
     assert dit.blocks[0].self_attn.norm_q.weight.dtype.itemsize >= 2
     assert error(model, weights, folder) <= limit
+
+
+@pytest.mark.parametrize(
+    ("stored", "card", "kept"),
+    [
+        *(
+            (torch.bfloat16, card, kept)
+            for card, kept in (("new", "bfloat16"), ("old", "float16"), ("none", "float32"))
+        ),
+        *(
+            (torch.float32, card, kept)
+            for card, kept in (("new", "bfloat16"), ("old", "float16"), ("none", "float32"))
+        ),
+        *(
+            (torch.float16, card, kept)
+            for card, kept in (("new", "float16"), ("old", "float16"), ("none", "float32"))
+        ),
+        (torch.float8_e4m3fn, "new, fp8", "float8_e4m3fn"),
+        (torch.float8_e4m3fn, "new", "bfloat16"),
+        (torch.float8_e4m3fn, "new, small", "float8_e4m3fn"),
+        (torch.float8_e5m2, "none", "float32"),
+        (torch.float8_e5m2, "none, small", "float8_e5m2"),
+    ],
+)
+def test_by_default_the_host_chooses_as_the_pages_say(folder, weights, monkeypatch, stored, card, kept):
+    """docs/formats.md and the help page name these, which the host may change."""
+    management = comfy.model_management
+    monkeypatch.setattr(management, "should_use_bf16", lambda *_, **__: card.startswith("new"))
+    monkeypatch.setattr(management, "should_use_fp16", lambda *_, **__: not card.startswith("none"))
+    monkeypatch.setattr(management, "supports_fp8_compute", lambda *_: "fp8" in card)
+    monkeypatch.setattr(
+        management, "maximum_vram_for_weights", lambda *_: 10**6 if "small" in card else 10**12
+    )
+    content = {name: value.to(stored) if value.ndim == 2 else value for name, value in weights.items()}
+    save_file(content, folder / "tiny.safetensors")
+    dit = load("tiny.safetensors").model.diffusion_model
+    assert dit.blocks[0].ffn[0].weight.dtype == getattr(torch, kept)
+    assert dit.blocks[0].modulation.dtype == torch.float32
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])

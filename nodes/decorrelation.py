@@ -29,8 +29,8 @@ class DecorrelateReferences(io.ComfyNode):
                     "flip",
                     options=list(get_args(Flip)),
                     default="random",
-                    tooltip="Mirrors left and right: no picture, each by a coin that the seed throws, or all. "
-                    "Writing on a shirt turns round as well.",
+                    tooltip="Mirrors left and right: no picture, each by a coin that the seed throws, or "
+                    "all. Writing on a shirt turns round as well.",
                 ),
                 io.Float.Input(
                     "crop",

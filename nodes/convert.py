@@ -11,7 +11,9 @@ from comfy_api.latest import io, ui
 
 from ..magref_core.conversion.convert import Watch, convert
 from ..magref_core.conversion.formats import FORMATS
+from ..magref_core.conversion.report import Report, report_of
 from ..magref_core.errors import CheckpointError, MagrefError
+from .demo import check_shipped
 from .loaders import FOLDER, model_names
 from .notices import show_notices
 
@@ -87,6 +89,7 @@ class MagrefConvertModel(io.ComfyNode):
             )
         folder = Path(folder_paths.get_folder_paths(FOLDER)[0])
         target = target_in(folder, name.strip() or f"{stem_of(model)}_{format}")
+        check_shipped(Path(source))
         bar = comfy.utils.ProgressBar(PROGRESS_STEPS)
 
         def show(done: int, total: int) -> None:
@@ -96,14 +99,34 @@ class MagrefConvertModel(io.ComfyNode):
             check=comfy.model_management.throw_exception_if_processing_interrupted, on_progress=show
         )
         report = convert(Path(source), target, format, overwrite=overwrite, watch=watch)
+        notices = save_beside(target, report)
         file, text = str(target.relative_to(folder)), report.to_text()
-        show_notices([], cls.hidden, facts=[text])
+        show_notices(notices, cls.hidden, facts=[text])
         return io.NodeOutput(file, text, ui=ui.PreviewText(text))
 
 
 def stem_of(model: str) -> str:
     """The name of a model without its suffix and folder."""
     return PurePath(model).name.removesuffix(INDEX_SUFFIX).removesuffix(SUFFIX).removesuffix(".sft")
+
+
+def save_beside(target: Path, report: Report) -> list[str]:
+    """Write the report of every matrix beside the new file, and note in it where that is.
+
+    Returns:
+        A sentence if that failed: the new file is whole all the same.
+    """
+    file = report_of(target)
+    try:
+        report.save(file)
+    except OSError as error:
+        return [
+            f"{target.name} is written and whole, but {file.name} could not be "
+            f"({error.strerror or error}): if you need the losses of every matrix, make room for it and "
+            "convert once more with overwrite"
+        ]
+    report.notes.append(f"Every matrix by itself: {file.name}, beside the new file.")
+    return []
 
 
 def target_in(folder: Path, name: str) -> Path:

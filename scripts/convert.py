@@ -13,6 +13,7 @@ A run that is stopped (Ctrl-C, SIGTERM) goes on where it was when the same comma
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -96,7 +97,8 @@ def target_of(source: Path, form: str, out: Path | None) -> Path:
     name = f"{stem}_{form}.safetensors"
     if out is None:
         return source.with_name(name)
-    return out / name if out.is_dir() or out.suffix != ".safetensors" else out
+    # Not `Path.is_dir`, which raises for a name that is too long.
+    return out / name if os.path.isdir(out) or out.suffix != ".safetensors" else out
 
 
 def measure_quality(source: Path, target: Path, bundle: Path, options: list[str]) -> str:
@@ -114,6 +116,7 @@ def run(arguments: argparse.Namespace) -> Report:
     """Convert, and measure what was asked for."""
     from magref_core.conversion.convert import Watch, convert
     from magref_core.conversion.probe import compare_models
+    from magref_core.conversion.report import report_of
 
     target = target_of(arguments.source, arguments.format, arguments.out)
     line = ProgressLine()
@@ -131,10 +134,9 @@ def run(arguments: argparse.Namespace) -> Report:
         options = arguments.quality_options.split()
         report.notes.append(measure_quality(arguments.source, target, arguments.bundle, options))
     print(report.to_text())
-    file = arguments.report or target.with_name(f"{target.stem}.report.json")
+    file = arguments.report or report_of(target)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(report.to_json() + "\n", encoding="utf-8")
+        report.save(file)
     except OSError as error:
         raise HostError(
             f"{target.name} is written and whole, but {file.name} could not be ({error.strerror or error}); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -25,6 +26,19 @@ logger = logging.getLogger(__name__)
 SUFFIX = ".safetensors"
 SPARE_BYTES = 2**24
 """Room on the disk beside the file itself, for notes and the like."""
+
+_MAY_NOT = "choose a folder that may be written to"
+_NO_ROOM = "free some space or choose another folder"
+_REMEDIES = {
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EACCES: _MAY_NOT,
+    errno.EPERM: _MAY_NOT,
+    errno.EROFS: _MAY_NOT,
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: _NO_ROOM,
+}
+"""Why the system refuses to write -> what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +77,8 @@ def convert(
     watch = Watch() if watch is None else watch
     form = format_named(format_name)
     opened = open_source(source)
-    _check_target(target, opened, overwrite=overwrite)
     plan = make_plan(opened, form)
-    draft = Draft(target, plan)
-    _check_room(draft)
+    draft = _begin(target, opened, plan, overwrite=overwrite)
     num_resumed = len(draft.done)
     try:
         with draft:
@@ -77,11 +89,7 @@ def convert(
         raise
     except OSError as error:
         draft.discard()
-        raise MagrefError(
-            f"{target.name} could not be written ({error.strerror or error}); nothing is left of it: free "
-            "some "
-            "space or choose another folder"
-        ) from error
+        raise _unwritable(target, error, left="; nothing is left of it") from error
     return Report(
         source=opened.label,
         target=target.name,
@@ -97,6 +105,22 @@ def convert(
 def draft_of(target: Path) -> Path:
     """Where the draft of a target lies while it is under way."""
     return target.with_name(f".{target.name}.part")
+
+
+def _begin(target: Path, source: Source, plan: Plan, *, overwrite: bool) -> Draft:
+    """The draft that is to be written or gone on with, if nothing stands in its way."""
+    try:
+        _check_target(target, source, overwrite=overwrite)
+        draft = Draft(target, plan)
+        _check_room(draft)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    return draft
+
+
+def _unwritable(target: Path, error: OSError, left: str = "") -> MagrefError:
+    remedy = _REMEDIES.get(error.errno or 0, "choose another folder")
+    return MagrefError(f"{target.name} could not be written ({error.strerror or error}){left}: {remedy}")
 
 
 def _run(source: Source, form: Format, plan: Plan, draft: Draft, watch: Watch) -> dict[str, dict[str, Any]]:
@@ -162,6 +186,5 @@ def _check_room(draft: Draft) -> None:
     if needed > free:
         raise MagrefError(
             f"{draft.target.name} needs {needed / 1e9:.1f} GB, but the disk of {folder} has "
-            f"{free / 1e9:.1f} GB "
-            "free: free some space or choose another folder"
+            f"{free / 1e9:.1f} GB free: free some space or choose another folder"
         )

@@ -36,6 +36,8 @@ class Draft:
         self._waiting: dict[str, dict[str, Any]] = {}
         self._unsafe_bytes = 0
         self._stream: Any = None
+        self._fresh_notes = self.notes.with_suffix(".new")
+        self._made_folders: list[Path] = []
 
     @property
     def missing_bytes(self) -> int:
@@ -46,14 +48,15 @@ class Draft:
         return max(0, self.plan.num_bytes - taken)
 
     def __enter__(self) -> Draft:
+        self._made_folders = [folder for folder in self.file.absolute().parents if not folder.exists()]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         if not self.done:
             self.file.write_bytes(self.plan.header)
         # Anew, without a last line that may have been cut off.
         lines = [{"plan": self.plan.fingerprint}, *map(_line, self.done, self.done.values())]
-        fresh = self.notes.with_suffix(".new")
-        fresh.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        fresh.replace(self.notes)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        self._fresh_notes.write_text(text, encoding="utf-8")
+        self._fresh_notes.replace(self.notes)
         self._stream = self.file.open("r+b", buffering=0)
         self._stream.truncate(self.plan.num_bytes)
         return self
@@ -107,13 +110,16 @@ class Draft:
         self.notes.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind, not even folders that were made for the file."""
         self._waiting = {}
         if self._stream is not None:
             self._stream.close()
-        for file in (self.file, self.notes):
+        for file in (self.file, self.notes, self._fresh_notes):
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
+        for folder in self._made_folders:
+            with contextlib.suppress(OSError):  # others may have put something into it
+                folder.rmdir()
 
     def _read_notes(self) -> dict[str, dict[str, Any]]:
         """What an earlier run of the same plan finished; nothing if it was another plan."""

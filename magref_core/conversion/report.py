@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .quantise import Loss
@@ -66,8 +68,27 @@ class Report:
         ]
         return json.dumps(content, indent=1)
 
+    def save(self, file: Path) -> None:
+        """Write the JSON, whole or not at all; folders are made.
+
+        Raises:
+            OSError: the disk is full or refuses.
+        """
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = self.to_json() + "\n"
+        if file.is_symlink() or (file.exists() and not file.is_file()):  # a pipe, a terminal, /dev/stdout
+            file.write_text(text, encoding="utf-8")
+            return
+        draft = file.with_name(f".{file.name}.part")
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(file)
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+
     def to_text(self) -> str:
-        """A few lines and a table, in Markdown."""
+        """A few lines and a table, in Markdown: all matrices, each kind, and the worst."""
         losses = self.shortened
         kept = len(self.layers) - len(losses)
         lines = [
@@ -99,6 +120,11 @@ class Report:
                 "inputs, multiplied by the weights alone.",
             ]
         return "\n".join(lines + (["", *self.notes] if self.notes else []))
+
+
+def report_of(target: Path) -> Path:
+    """Where the JSON lies beside a new file."""
+    return target.with_name(f"{target.stem}.report.json")
 
 
 def total_of(losses: list[Loss]) -> Loss:

@@ -6,7 +6,8 @@ A mapped file counts as memory of the process as far as it was touched; a plain 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..dit.checkpoint import examine, read_checkpoint
 from ..dit.config import DiTConfig
+from ..dit.gguf_file import is_gguf
 from ..dit.naming import upstream_names
 from ..errors import CheckpointError
 from .formats import bytes_of
@@ -33,11 +35,13 @@ DTYPES: dict[str, torch.dtype] = {
 }
 """Names in the header of a safetensors file -> dtype."""
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+FLOATS = ("F32", "F16", "BF16")
 """What can be converted."""
 
 PIECE = 2**25
 """Bytes that are read or written at once."""
+
+_BITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,21 +106,33 @@ def open_source(path: Path) -> Source:
         path: a safetensors file, or the index of a sharded one.
 
     Raises:
-        CheckpointError: see `read_checkpoint` and `examine`; or the weights are no floats of 16 or 32 bits.
+        CheckpointError: see `read_checkpoint` and `examine`; or the weights are no floats of 16 or 32 bits,
+            or a file cannot be read.
     """
-    if path.name.endswith(".gguf"):
+    try:
+        return _opened(path)
+    except OSError as error:
         raise CheckpointError(
-            f"{path.name} is a GGUF file, whose values are rounded already: convert from the official "
-            "weights "
-            "or another .safetensors file of 16 or 32 bits"
-        )
+            f"{path.name} cannot be read ({error}): look at its disk, and at who may read it"
+        ) from error
+
+
+def _opened(path: Path) -> Source:
+    _refuse_gguf(path)
     checkpoint = read_checkpoint(path)
+    # What kind of file it is comes before what numbers it holds, as when it is loaded.
+    given = upstream_names(checkpoint.shapes)
+    shapes = {upstream: checkpoint.shapes[name] for name, upstream in given.items()}
+    config, fit = examine(shapes, label=checkpoint.label, metadata=checkpoint.metadata)
+    kinds = {
+        upstream: checkpoint.dtypes[name]
+        for name, upstream in given.items()
+        if upstream not in fit.unexpected
+    }
+    _refuse_other_numbers(kinds, checkpoint.label)
     stored = {name: place for file in checkpoint.files for name, place in read_header(file).items()}
     names = upstream_names(stored)
     tensors = {upstream: stored[name] for name, upstream in names.items()}
-    _refuse_short_formats(tensors, checkpoint.label)
-    shapes = {name: place.shape for name, place in tensors.items()}
-    config, fit = examine(shapes, label=checkpoint.label, metadata=checkpoint.metadata)
     return Source(
         label=checkpoint.label,
         files=checkpoint.files,
@@ -131,18 +147,17 @@ def read_header(file: Path) -> dict[str, Stored]:
     """Name -> place of each tensor of a safetensors file that `read_checkpoint` found whole.
 
     Raises:
-        CheckpointError: it holds a dtype that `DTYPES` lacks.
+        CheckpointError: it holds a dtype that `DTYPES` lacks, or is GGUF under another name, which
+            `read_checkpoint` reads as well.
     """
+    _refuse_gguf(file)
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header: dict[str, Any] = json.loads(stream.read(length))
     header.pop("__metadata__", None)
     unknown = sorted({entry["dtype"] for entry in header.values()} - DTYPES.keys())
     if unknown:
-        raise CheckpointError(
-            f"{file.name} holds numbers of the kind {unknown[0]}, which no MAGREF checkpoint has: choose "
-            "another file"
-        )
+        raise _unknown_numbers(file.name, unknown[0])
     return {
         name: Stored(
             file=file,
@@ -155,14 +170,35 @@ def read_header(file: Path) -> dict[str, Stored]:
     }
 
 
-def _refuse_short_formats(tensors: dict[str, Stored], label: str) -> None:
-    short = [name for name, place in tensors.items() if place.dtype not in FLOATS]
-    if short:
-        kind = str(tensors[short[0]].dtype).removeprefix("torch.")
+def _refuse_gguf(file: Path) -> None:
+    """By its name or, whatever it is called, by how it starts."""
+    if file.suffix == ".gguf" or (file.is_file() and is_gguf(file)):
         raise CheckpointError(
-            f"{label} is in a short format already ({short[0]} is {kind}), but weights of 16 or 32 bits are "
-            "needed: convert from the official weights, or from a bf16 or fp16 file"
+            f"{file.name} is a GGUF file, whose values are rounded already: convert from the official "
+            "weights or another .safetensors file of 16 or 32 bits"
         )
+
+
+def _refuse_other_numbers(kinds: Mapping[str, str], label: str) -> None:
+    """Let only floats of 16 or 32 bits pass; `kinds` holds dtypes in the words of the file."""
+    others = [name for name, kind in kinds.items() if kind not in FLOATS]
+    if not others:
+        return
+    kind = kinds[others[0]]
+    bits = _BITS.search(kind)
+    if bits is None or int(bits[0]) > 8:
+        raise _unknown_numbers(label, kind)
+    words = str(DTYPES.get(kind, kind)).removeprefix("torch.")
+    raise CheckpointError(
+        f"{label} is in a short format already ({others[0]} is {words}), but weights of 16 or 32 bits are "
+        "needed: convert from the official weights, or from a bf16 or fp16 file"
+    )
+
+
+def _unknown_numbers(label: str, kind: str) -> CheckpointError:
+    return CheckpointError(
+        f"{label} holds numbers of the kind {kind}, which no MAGREF checkpoint has: choose another file"
+    )
 
 
 def _fill(stream: Any, view: memoryview, file: Path) -> None:

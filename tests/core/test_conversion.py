@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import os
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from magref_core.conversion import convert as conversion
 from magref_core.conversion.convert import Watch, convert, draft_of
 from magref_core.conversion.formats import FORMATS, format_named
 from magref_core.conversion.plan import SHORTENED
@@ -24,14 +22,12 @@ from magref_core.dit.config import DiTConfig
 from magref_core.dit.model import MagrefDiT
 from magref_core.errors import CheckpointError, MagrefError
 
-CONFIG = DiTConfig(dim=128, ffn_dim=64, num_heads=1, num_layers=2, text_dim=8, clip_dim=12, freq_dim=16)
+from .conversions import Stopped, names_in, random_weights, stopping_after
 
 
 @pytest.fixture(scope="module")
 def weights():
-    torch.manual_seed(0)
-    shapes = MagrefDiT(CONFIG, Backend(device="meta")).state_dict()
-    return {name: torch.randn(value.shape) * 0.1 for name, value in shapes.items()}
+    return random_weights()
 
 
 @pytest.fixture
@@ -55,25 +51,6 @@ def save_shards(folder: Path, weights, count=3):
     index = folder / "dit.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": weight_map}), encoding="utf-8")
     return index
-
-
-def names_in(folder):
-    return sorted(file.name for file in folder.iterdir()) if folder.exists() else []
-
-
-class Stopped(BaseException):
-    """What a signal or the host raises."""
-
-
-def stopping_after(calls):
-    """A check that stops the run at its n-th call."""
-    seen = iter(range(calls))
-
-    def check():
-        if next(seen, None) is None:
-            raise Stopped
-
-    return check
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -234,67 +211,6 @@ def test_shards_that_do_not_belong_together_are_not_converted(tmp_path, target, 
     with pytest.raises(CheckpointError, match=r"needs 3 shards, but 1 of them are not in its folder"):
         convert(index, target, "fp8")
     assert names_in(target.parent) == []
-
-
-@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
-def test_a_source_in_a_short_format_is_refused(tmp_path, target, weights, dtype):
-    save_file(
-        weights | {"blocks.0.ffn.0.weight": weights["blocks.0.ffn.0.weight"].to(dtype)},
-        tmp_path / "x.safetensors",
-    )
-    with pytest.raises(
-        CheckpointError, match=r"in a short format already .* is float8_.*: convert from the official"
-    ):
-        convert(tmp_path / "x.safetensors", target, "fp8")
-
-
-@pytest.mark.parametrize("name", FORMATS[1:])
-def test_what_was_converted_once_is_not_converted_again(source, target, name):
-    convert(source, target, name)
-    with pytest.raises(CheckpointError, match=r"in a short format already"):
-        convert(target, target.with_name("again.safetensors"), "bf16")
-
-
-def test_a_gguf_file_is_refused(tmp_path, target):
-    (tmp_path / "a.gguf").write_bytes(b"GGUF")
-    with pytest.raises(CheckpointError, match=r"a.gguf is a GGUF file, whose values are rounded already"):
-        convert(tmp_path / "a.gguf", target, "fp8")
-
-
-def test_a_disk_without_room_is_refused_before_anything_is_written(source, target, monkeypatch):
-    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: type("U", (), {"free": 2**20})())
-    with pytest.raises(
-        MagrefError, match=r"needs 0.0 GB, but the disk of .* has 0.0 GB free: free some space"
-    ):
-        convert(source, target, "fp8")
-    assert names_in(target.parent) == []
-
-
-@contextmanager
-def files_of_at_most(size):
-    """No file may grow beyond `size` bytes: the system itself refuses, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="the limit of file sizes exists on POSIX only")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_disk_that_fills_up_on_the_way_leaves_no_half_file(source, target, weights):
-    with (
-        files_of_at_most(400_000),
-        pytest.raises(MagrefError, match=r"could not be written .* nothing is left"),
-    ):
-        convert(source, target, "fp8")
-    assert names_in(target.parent) == []
-
-
-def test_a_path_that_cannot_be_written_is_told(source, tmp_path):
-    (tmp_path / "a file").write_text("x")
-    with pytest.raises(MagrefError, match=r"new.safetensors could not be written .* choose another folder"):
-        convert(source, tmp_path / "a file" / "new.safetensors", "fp8")
 
 
 def test_a_matrix_that_the_format_cannot_hold_stays_as_it_is(tmp_path, target):

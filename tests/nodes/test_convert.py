@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 
 import comfy.model_management
 import folder_paths
+import gguf
 import pytest
 import torch
+from magref_pack.magref_core.bundle import HASHES, hashes_of
 from magref_pack.magref_core.conversion.formats import FORMATS, format_named
 from magref_pack.magref_core.conversion.probe import StoredWeights
 from magref_pack.magref_core.errors import MagrefError
+from magref_pack.nodes import demo
 from magref_pack.nodes.convert import MagrefConvertModel, stem_of, target_in
 from safetensors.torch import load_file, save_file
 
 import nodes
+from tests.closed_folder import closed
 
 from . import lora_files, quantised_files, runs
 
@@ -108,6 +113,32 @@ def test_the_report_says_sizes_and_losses(folder):
     _, report = converted("nvfp4")
     assert report.startswith("magref.safetensors (")
     assert "| ffn.0 (" in report
+    assert report.count("| worst: ") == 5
+
+
+def test_every_matrix_is_in_the_json_beside_the_new_file(folder):
+    file, report = converted("int8", file="MAGREF/mine")
+    assert file == "MAGREF/mine.safetensors"
+    content = json.loads((folder / "MAGREF" / "mine.report.json").read_text(encoding="utf-8"))
+    weights = quantised_files.exact_weights()
+    assert {layer["name"] for layer in content["layers"]} == weights.keys()
+    stored = StoredWeights(folder / file)
+    for layer in content["layers"]:
+        weight = weights[layer["name"]]
+        error = float((stored[layer["name"]] - weight).norm() / weight.norm())
+        assert error == (0 if layer.get("kept") else pytest.approx(layer["relative_error"], rel=1e-3))
+    assert content["target"] == "mine.safetensors" and content["format"] == "int8"
+    assert "Every matrix by itself: mine.report.json, beside the new file." in report
+
+
+def test_a_report_that_cannot_be_written_costs_no_converted_file(folder, caplog):
+    (folder / "magref_fp8.report.json").mkdir()
+    file, _ = converted("fp8")
+    assert load_file(folder / file)
+    (told,) = [record.getMessage() for record in caplog.records if "report.json" in record.getMessage()]
+    assert told.startswith(
+        "magref_fp8.safetensors is written and whole, but magref_fp8.report.json could not be ("
+    )
 
 
 def test_the_file_goes_where_its_name_says_and_stays_in_the_folder(folder):
@@ -116,6 +147,7 @@ def test_the_file_goes_where_its_name_says_and_stays_in_the_folder(folder):
     assert sorted(path.name for path in folder.rglob("*")) == [
         "MAGREF",
         "magref.safetensors",
+        "mine.report.json",
         "mine.safetensors",
     ]
 
@@ -137,6 +169,52 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path):
         MagrefError, match="which leads out of ComfyUI's models/diffusion_models through a link"
     ):
         target_in(tmp_path / "models", "away/mine")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the system has another word for it there")
+@pytest.mark.parametrize("before", ["", "MAGREF/"])
+def test_a_name_that_is_too_long_is_one_sentence_and_leaves_nothing(folder, before):
+    with pytest.raises(
+        MagrefError,
+        match=r"^x+.safetensors could not be written \(File name too long\)(; nothing is left of it)?: "
+        "choose a shorter name$",
+    ):
+        converted("fp8", file=before + 300 * "x")
+    assert [path.name for path in folder.iterdir()] == ["magref.safetensors"]
+
+
+def test_a_folder_that_may_not_be_searched_is_one_sentence(folder):
+    with (
+        closed(folder / "closed"),
+        pytest.raises(MagrefError, match=r"^mine.safetensors could not be written \(Permission denied\)"),
+    ):
+        converted("fp8", file="closed/mine")
+    assert list((folder / "closed").iterdir()) == []
+
+
+def test_a_gguf_file_under_another_name_is_one_sentence(folder):
+    writer = gguf.GGUFWriter(folder / "magref.safetensors", "wan")
+    for name, weight in quantised_files.exact_weights().items():
+        writer.add_tensor(name, weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(MagrefError, match=r"^magref.safetensors is a GGUF file, whose values are rounded"):
+        converted("fp8")
+    assert [path.name for path in folder.iterdir()] == ["magref.safetensors"]
+
+
+def test_a_file_of_the_pack_that_is_not_as_it_was_shipped_is_refused_as_by_the_loader(folder, monkeypatch):
+    bundle, name = folder / "demo", "demo/diffusion_models/magref.safetensors"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / "magref.safetensors").rename(folder / name)
+    (bundle / HASHES).write_text(json.dumps(hashes_of(bundle)))
+    monkeypatch.setattr(demo, "BUNDLE", bundle)
+    MagrefConvertModel.execute(name, "fp8", "whole", False)
+    save_file(load_file(folder / name), folder / name, metadata={"changed": "yes"})
+    with pytest.raises(MagrefError, match=r"^the demo file .* is not the one that was shipped"):
+        MagrefConvertModel.execute(name, "fp8", "changed", False)
 
 
 def test_names_are_checked_before_anything_runs():

@@ -1,6 +1,6 @@
 """Every format that MAGREF DiT Loader reads: whether it loads, what it costs in numbers, what in memory.
 
-python benchmarks/formats.py [--model FILE] [--device cpu|cuda] [--only WORD] [--docs]
+python scripts/bench.py formats [--model FILE] [--device cpu|cuda] [--only WORD] [--folder FOLDER] [--docs]
 
 A model (the small trained one of this pack, unless another is named) is written in each format and loaded
 through the node's own loader. Errors are those of the predicted velocity, relative to that of the float32
@@ -14,9 +14,10 @@ import argparse
 import datetime
 import gc
 import importlib
+import json
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -218,16 +219,36 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure all formats and print the matrix."""
+def report(result: dict[str, Any], rows: list[Row]) -> str:
+    """The matrix, and when, of what and on which machine it was measured."""
+    machine = result["machine"]
+    return "\n".join(
+        [
+            table(rows),
+            "",
+            f"`{result['model']}`, {result['weights'] / 1e6:.1f} million weights, on {result['device']}, "
+            f"{result['date']}; torch {machine['torch']}, {machine.get('gpu', machine['processor'])}. "
+            f"The LoRA changes the output by {result['lora_change']:.0%}.",
+        ]
+    )
+
+
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, default=MODEL, help="a DiT in plain safetensors")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     parser.add_argument("--only", default="", help="formats with this word in their names, besides fp32")
+    parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
     parser.add_argument("--docs", action="store_true", help="put the table into docs/formats.md")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure all formats, print the matrix and write it."""
+    arguments = read_arguments()
     source = enter_host_python()
     import torch
 
@@ -245,17 +266,24 @@ def main() -> None:
         if name == "fp32" or arguments.only in name:
             rows.append(bench.measure(name, form))
             print(rows[-1].name, rows[-1].fault or f"{rows[-1].output_error:.2%}", flush=True)
-    text = "\n".join(
-        [
-            table(rows),
-            "",
-            f"`{arguments.model.name}`, {sum(w.numel() for w in weights.values()) / 1e6:.1f} million "
-            f"weights, on {device}, {datetime.date.today().isoformat()}; torch {torch.__version__}, "
-            f"{machine.describe(device)['processor']}. The LoRA changes the output by "
-            f"{bench.size_of_lora():.0%}.",
-        ]
-    )
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "commit": machine.commit(ROOT),
+        "device": device,
+        "machine": machine.describe(device),
+        "model": arguments.model.name,
+        "weights": sum(weight.numel() for weight in weights.values()),
+        "lora_change": bench.size_of_lora(),
+    }
+    text = report(result, rows)
     print(f"\n{text}")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    file = arguments.folder / f"{result['date']}-formats-{device}"
+    page = f"# Formats of weight files\n\n{text}\n\nCommit {result['commit']}.\n"
+    file.with_suffix(".md").write_text(page, encoding="utf-8")
+    found = result | {"rows": [asdict(row) for row in rows]}
+    file.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten: {file.name}.md and .json in {arguments.folder}")
     if arguments.docs:
         put_between_marks(DOCS, "matrix", text)
 

@@ -126,9 +126,26 @@ def report(records: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
             *verdicts(records),
             "",
             f"{len(records)} held-out scenes of the demo model, {arguments.steps} steps of unipc, shift 3, "
-            f"on {arguments.device}, {datetime.date.today().isoformat()}; {described}.",
+            f"on {arguments.device}, {datetime.date.today().isoformat()}; commit "
+            f"{machine.commit(ROOT)}; {described}.",
         ]
     )
+
+
+def content(records: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
+    """What is written beside the report, as JSON with a line for each record."""
+    from benchmarks.support import machine
+
+    facts = {
+        "date": datetime.date.today().isoformat(),
+        "commit": machine.commit(ROOT),
+        "device": arguments.device,
+        "machine": machine.describe(arguments.device),
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+    }
+    lines = ",\n".join(json.dumps(record) for record in records)
+    return f'{json.dumps(facts)[:-1]},\n "records": [\n{lines}\n]}}\n'
 
 
 def read_arguments() -> argparse.Namespace:
@@ -172,9 +189,7 @@ def main() -> None:
     print(f"\n{text}")
     file = arguments.folder / f"{datetime.date.today().isoformat()}-profiles-{arguments.device}"
     file.with_suffix(".md").write_text(f"# Prices of the speed profiles\n\n{text}\n", encoding="utf-8")
-    file.with_suffix(".json").write_text(
-        "[\n" + ",\n".join(json.dumps(record) for record in records) + "\n]\n", encoding="utf-8"
-    )
+    file.with_suffix(".json").write_text(content(records, arguments), encoding="utf-8")
     if arguments.docs:
         put_between_marks(DOCS, MARK, text)
     for part in arguments.folder.glob(f"{stem(arguments)}-*.jsonl"):

@@ -1,12 +1,17 @@
 """Time of a whole run with guidance: our DiT against ComfyUI's own Wan model, and what each saving is worth.
 
 python scripts/bench.py run_speed [--device cpu|cuda] [--steps 20] [--rounds 3] [--row-steps 2]
+                                  [--compile] [--fp8]
 
 Both models get the same random weights and inputs, live in one process and take turns, in changing order;
 what is done once per run is in the time. On a CPU the shape is dim 1024, 8 layers, 2000 tokens, float32; on
 a GPU it is the released 14B model in bfloat16 at 832 x 480 with 81 frames, with fewer layers where two such
 models do not fit. The rows with a saving switched off are shorter runs, of `--row-steps` steps, in turns as
-well. The VAE has random weights; 96 is the width of the released one. The floor is the time that the
+well. `--compile` adds rows of both models through ComfyUI's TorchCompileModel, which needs a C compiler, and
+`--fp8` rows of ours with weights in 8 bits: these take turns among themselves, after the others, since not
+all models fit at once. On a GPU both are in unless `--no-compile` or `--no-fp8` is given.
+
+The VAE has random weights; 96 is the width of the released one. The floor is the time that the
 floating-point operations would take at the speed of a bare matrix product of the size of the feed-forward.
 
 On a machine that others use, look at the processor time: it is of all threads of this process together.
@@ -16,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import importlib
 import json
 import sys
@@ -45,6 +51,8 @@ RUN_LIMIT, VAE_LIMIT, OVERHEAD_LIMIT = 0.95, 1.0, 0.01
 VAE_TOLERANCE = 0.02
 """Of ours over native for the VAE: the same function of the host runs in both."""
 DEVICES = ("cpu", "cuda")
+VARIANTS = ("compile", "fp8")
+"""Options that add rows of models of another make, see `speed_models.MAKERS`."""
 FORWARDS_PER_STEP = 2
 NOT_MEASURED = "not measured"
 
@@ -63,8 +71,7 @@ def measure(device: str, host: Path, arguments: argparse.Namespace) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "random.safetensors"
         save_file(dit_models.random_weights(shape, device), file)
-        patchers = {name: load(file, shape) for name, load in dit_models.LOADERS.items()}
-        runs = _measure_runs(patchers, shape, device, arguments)
+        runs = measure_runs(file, shape, device, arguments)
     return {
         "date": datetime.date.today().isoformat(),
         "commit": machine.commit(ROOT),
@@ -81,6 +88,7 @@ def measure(device: str, host: Path, arguments: argparse.Namespace) -> dict[str,
         "steps": arguments.steps,
         "row_steps": arguments.row_steps,
         "rounds": arguments.rounds,
+        "variants": variants_on(device, arguments),
         **runs,
         "around": _measure_around(shape, device, arguments),
         "vae_dim": arguments.vae_dim,
@@ -89,13 +97,18 @@ def measure(device: str, host: Path, arguments: argparse.Namespace) -> dict[str,
     }
 
 
-def _measure_runs(
-    patchers: dict[str, Any], shape: Shape, device: str, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """Whole runs of both, then shorter ones of every way."""
-    from benchmarks.support import speed_ways
+def variants_on(device: str, arguments: argparse.Namespace) -> list[str]:
+    """Those that are asked for; all of them on a GPU unless told otherwise."""
+    asked = {name: getattr(arguments, name) for name in VARIANTS}
+    return [name for name, is_asked in asked.items() if (device == "cuda" if is_asked is None else is_asked)]
+
+
+def measure_runs(file: Path, shape: Shape, device: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Whole runs of both, then shorter ones of every way and of models of another make."""
+    from benchmarks.support import dit_models, speed_models, speed_ways
 
     inputs = speed_ways.inputs_of(shape)
+    patchers = {name: load(file, shape) for name, load in dit_models.LOADERS.items()}
     both, all_ways = (
         (speed_ways.OURS, speed_ways.NATIVE),
         (speed_ways.NATIVE, speed_ways.OURS, *speed_ways.others_on(device)),
@@ -106,15 +119,19 @@ def _measure_runs(
 
     answers = {way.label: runner(way, 1)().cpu() for way in all_ways}  # warms up as well
     ours = answers[speed_ways.OURS.label]
-    return {
-        "runs": take_turns(
-            {way.label: runner(way, arguments.steps) for way in both}, device, arguments.rounds
-        ),
-        "rows": take_turns(
-            {way.label: runner(way, arguments.row_steps) for way in all_ways}, device, arguments.rounds
-        ),
+    turns = functools.partial(take_turns, device=device, rounds=arguments.rounds)
+    found: dict[str, Any] = {
+        "runs": turns({way.label: runner(way, arguments.steps) for way in both}),
+        "rows": turns({way.label: runner(way, arguments.row_steps) for way in all_ways}),
         "differences": {label: (answer - ours).abs().max().item() for label, answer in answers.items()},
+        "first_seconds": {},
+        "faults": {},
     }
+    for name in variants_on(device, arguments):
+        more = speed_models.measure_made(name, patchers, file, inputs, ours, turns, arguments.row_steps)
+        for part, values in more.items():
+            found[part] |= values
+    return found
 
 
 def _measure_around(shape: Shape, device: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -164,35 +181,44 @@ def medians(timings: dict[str, list[float]]) -> tuple[float, float]:
     return median(timings["seconds"]), median(timings["own_cpu_seconds"])
 
 
+def ratio(ours: dict[str, list[float]], native: dict[str, list[float]], clock: str = "seconds") -> float:
+    """The median over the rounds: within a round the machine changes less than from one to another."""
+    return median(a / b for a, b in zip(ours[clock], native[clock], strict=True))
+
+
 def run_table(result: dict[str, Any]) -> str:
     """Whole runs of both models."""
     (ours, ours_cpu), (native, native_cpu) = (medians(result["runs"][name]) for name in ("ours", "native"))
     floor = result["steps"] * result["step_flops"] / result["matmul_flops_per_second"]
+    by_time, by_cpu = (
+        ratio(result["runs"]["ours"], result["runs"]["native"], clock)
+        for clock in ("seconds", "own_cpu_seconds")
+    )
     rows = [
-        ("time of the run, median", ours, native, " s"),
-        ("processor time, median", ours_cpu, native_cpu, " s"),
-        ("time of a step", ours / result["steps"], native / result["steps"], " s"),
-        ("times the floor", ours / floor, native / floor, ""),
+        ("time of the run, median", ours, native, " s", by_time),
+        ("processor time, median", ours_cpu, native_cpu, " s", by_cpu),
+        ("time of a step", ours / result["steps"], native / result["steps"], " s", by_time),
+        ("times the floor", ours / floor, native / floor, "", by_time),
     ]
-    lines = [f"| {name} | {a:.3f}{unit} | {b:.3f}{unit} | {a / b:.3f} |" for name, a, b, unit in rows]
+    lines = [f"| {name} | {a:.3f}{unit} | {b:.3f}{unit} | {of:.3f} |" for name, a, b, unit, of in rows]
     header = ["| | ours | native | ours / native |", "| --- | ---: | ---: | ---: |"]
-    return "\n".join([*header, *lines, "", verdict("run", ours / native, RUN_LIMIT) + "."])
+    return "\n".join([*header, *lines, "", verdict("run", by_time, RUN_LIMIT) + "."])
 
 
 def saving_table(result: dict[str, Any]) -> str:
     """Every way, in short runs, over native and over ours."""
     rows, differences = result["rows"], result["differences"]
-    native, native_cpu = medians(rows["native"])
-    ours_cpu = medians(rows["ours"])[1]
+    native, ours = rows["native"], rows["ours"]
     lines = [
         "| way | time | processor time | over native, time | processor | over ours, processor | difference |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for label, timings in rows.items():
         seconds, own = medians(timings)
+        by_time, by_cpu = ratio(timings, native), ratio(timings, native, "own_cpu_seconds")
         lines.append(
-            f"| {label} | {seconds:.3f} s | {own:.3f} s | {seconds / native:.3f} | {own / native_cpu:.3f} | "
-            f"{own / ours_cpu:.3f} | {differences[label]:.1e} |"
+            f"| {label} | {seconds:.3f} s | {own:.3f} s | {by_time:.3f} | {by_cpu:.3f} | "
+            f"{ratio(timings, ours, 'own_cpu_seconds'):.3f} | {differences[label]:.1e} |"
         )
     return "\n".join(lines)
 
@@ -203,15 +229,11 @@ def around_table(result: dict[str, Any]) -> str:
     lines = ["| | ours | native | ours / native |", "| --- | ---: | ---: | ---: |"]
     verdicts: list[str] = []
     for name in ("encode", "decode"):
-        (ours, ours_cpu), (native, native_cpu) = (
-            medians(around[name][model]) for model in ("ours", "native")
-        )
-        lines += [
-            f"| VAE {name} | {ours:.3f} s | {native:.3f} s | {ours / native:.3f} |",
-            f"| VAE {name}, processor time | {ours_cpu:.3f} s | {native_cpu:.3f} s "
-            f"| {ours_cpu / native_cpu:.3f} |",
-        ]
-        verdicts.append(verdict(f"VAE {name}", ours / native, VAE_LIMIT, VAE_TOLERANCE))
+        ours, native = (around[name][model] for model in ("ours", "native"))
+        for clock, what, place in (("seconds", "", 0), ("own_cpu_seconds", ", processor time", 1)):
+            a, b = medians(ours)[place], medians(native)[place]
+            lines.append(f"| VAE {name}{what} | {a:.3f} s | {b:.3f} s | {ratio(ours, native, clock):.3f} |")
+        verdicts.append(verdict(f"VAE {name}", ratio(ours, native), VAE_LIMIT, VAE_TOLERANCE))
     share = median(around["overhead_seconds"]) / medians(result["runs"]["ours"])[0]
     lines.append(f"| canvas and conditioning | {median(around['overhead_seconds']):.3f} s | | |")
     verdicts.append(verdict("canvas and conditioning in a run", share, OVERHEAD_LIMIT))
@@ -252,16 +274,35 @@ def report(result: dict[str, Any]) -> str:
         f"- Shape: dim {shape['dim']}, feed-forward {shape['ffn_dim']}, {shape['num_heads']} heads, "
         f"{shape['num_layers']} layers, {' x '.join(map(str, shape['latent']))} latents = "
         f"{shape['num_tokens']} tokens, {shape['dtype']}; VAE of width {result['vae_dim']}.",
-        f"- {result['rounds']} rounds in turns.",
+        f"- {result['rounds']} rounds in turns; times are medians, ratios medians of those within a round.",
         f"- Floor of a step: {flops / rate:.3f} s, {flops / 1e12:.3f} TFLOP at {rate / 1e12:.3f} TFLOP/s.",
+        *(
+            f"- The first step of {label}, with loading and compiling: {seconds:.1f} s."
+            for label, seconds in result["first_seconds"].items()
+        ),
+        *(f"- Rows of --{name}: {NOT_MEASURED}: {fault}" for name, fault in result["faults"].items()),
+        *(
+            f"- Rows of --{name}: {NOT_MEASURED} here."
+            for name in VARIANTS
+            if name not in result["variants"]
+        ),
         *(f"- On {other}: {NOT_MEASURED} here." for other in DEVICES if other != device),
         f"- Commit: {result['commit']}.",
         f"- Machine: {', '.join(f'{key} {value}' for key, value in result['machine'].items())}.",
         "",
         f"Again: `{again} --rounds {result['rounds']} --row-steps {result['row_steps']} "
-        f"--layers {shape['num_layers']} --vae-dim {result['vae_dim']}`",
+        f"--layers {shape['num_layers']} --vae-dim {result['vae_dim']}{_words_of_variants(result)}`",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _words_of_variants(result: dict[str, Any]) -> str:
+    """The options that differ from what the device has by itself."""
+    chosen = {name: name in result["variants"] for name in VARIANTS}
+    by_itself = result["device"] == "cuda"
+    return "".join(
+        f" --{'' if is_in else 'no-'}{name}" for name, is_in in chosen.items() if is_in != by_itself
+    )
 
 
 def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -275,6 +316,10 @@ def read_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--row-steps", type=int, default=2, help="of the runs with a saving switched off")
     parser.add_argument("--layers", type=int, default=0, help="of the models; fewer are quicker, 0 for all")
     parser.add_argument("--vae-dim", type=int, default=96, help="width of the VAE; smaller is quicker")
+    for name, what in zip(VARIANTS, ("both models compiled", "our weights in 8 bits"), strict=True):
+        parser.add_argument(
+            f"--{name}", action=argparse.BooleanOptionalAction, help=f"rows with {what}; in on a GPU"
+        )
     parser.add_argument("--folder", type=Path, default=ROOT / "benchmarks" / "reports", help="for the report")
     arguments = parser.parse_args(words)
     for name in ("steps", "rounds", "row_steps", "vae_dim"):

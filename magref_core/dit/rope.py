@@ -89,6 +89,10 @@ def grid_positions(
     options = options or {}
     axes: list[Tensor] = []
     for name, size, count, first in zip("tyx", grid, steps, (start, 0, 0), strict=True):
+        if count is None and first == 0 and not options:
+            # The same numbers; torch.compile would compile a linspace anew for each size.
+            axes.append(torch.arange(size, dtype=torch.float32, device=device))
+            continue
         last = (size - 1) * options.get(f"scale_{name}", 1.0)
         first = first + options.get(f"shift_{name}", 0.0)
         axes.append(torch.linspace(first, first + last, size if count is None else count, device=device))

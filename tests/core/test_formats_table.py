@@ -42,6 +42,23 @@ def test_the_table_gives_errors_and_memory_against_fp32():
     assert {line.count("|") for line in with_peak.splitlines()} == {9}
 
 
+def test_under_the_table_stand_model_day_and_machine():
+    result = {
+        "date": "2026-01-02",
+        "device": "cuda",
+        "machine": {"torch": "2.9", "processor": "small", "gpu": "large"},
+        "model": "m.safetensors",
+        "weights": 6_300_000,
+        "lora_change": 0.09,
+    }
+    lines = formats.report(result, [Row(name="fp32", weight_bytes=MIB)]).splitlines()
+    assert lines[2].startswith("| fp32 | yes |")
+    assert lines[-1] == (
+        "`m.safetensors`, 6.3 million weights, on cuda, 2026-01-02; torch 2.9, large. "
+        "The LoRA changes the output by 9%."
+    )
+
+
 def test_the_table_replaces_what_stood_between_its_marks(tmp_path):
     page = tmp_path / "formats.md"
     page.write_text("above\n<!-- matrix -->\nold\n<!-- end of matrix -->\nbelow\n")

@@ -18,6 +18,7 @@ from benchmarks.memory import (
     Row,
     check_precisions,
     latent_shape,
+    report,
     table,
 )
 from benchmarks.support.dit_models import PACK
@@ -25,6 +26,7 @@ from benchmarks.support.sparse_dit import write_sparse_dit
 from magref_core.dit.checkpoint import load_dit
 from magref_core.dit.config import DiTConfig
 from magref_core.sampling.memory import MemoryNeed
+from scripts import ROOT
 from scripts.host_install import HostError
 
 
@@ -54,6 +56,23 @@ def test_the_table_tells_what_was_measured_what_was_planned_and_what_was_not():
         "| b | 8.0 GB | no: CUDA out of memory | not measured | not measured |",
     ]
     assert table(rows, "cpu").endswith("peak video memory is not measured.")
+
+
+def test_the_report_tells_day_commit_size_and_machine():
+    facts = {"date": "2026-01-02", "commit": "abc", "device": "cpu", "size": SMALL, "machine": {"cores": 2}}
+    lines = report(facts, [Row(label="a", weight_bytes=GB, peak_bytes=GB)]).splitlines()
+    assert lines[0] == "# Peak memory on cpu, 2026-01-02"
+    assert "| a | 1.0 GB | 1.0 GB | not measured | not measured |" in lines
+    assert lines[-3:] == [
+        "- 17 frames at 96 x 64, guidance 5.",
+        "- Commit: abc.",
+        "- Machine: cores 2.",
+    ]
+
+
+def test_the_page_names_the_precisions_that_are_measured():
+    page = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
+    assert f"in {', '.join(PRECISIONS[:-1])} and {PRECISIONS[-1]} " in page
 
 
 class Guider:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 
 import pytest
@@ -114,6 +115,18 @@ def test_other_weights_other_conditions_and_another_world_are_another_run(tmp_pa
     monkeypatch.setattr("benchmarks.support.profile_run.CONDITIONS", {EXACT: CONDITIONS[EXACT]})
     stems.add(profiles.stem(arguments))
     assert len(stems) == 4
+
+
+def test_what_is_written_tells_day_commit_and_machine_beside_the_records(tmp_path, monkeypatch):
+    machine = pytest.importorskip("benchmarks.support.machine", exc_type=ImportError)
+    monkeypatch.setattr(machine, "commit", lambda _: "abc-dirty")
+    arguments, records = arguments_of(tmp_path), [record(0), record(1)]
+    found = json.loads(profiles.content(records, arguments))
+    assert found["records"] == records
+    today = datetime.date.today().isoformat()
+    assert (found["date"], found["commit"], found["steps"]) == (today, "abc-dirty", 20)
+    assert found["machine"] == machine.describe("cpu")
+    assert f"{today}; commit abc-dirty; " in profiles.report(records, arguments).splitlines()[-1]
 
 
 def test_the_page_says_the_numbers_of_the_profiles():

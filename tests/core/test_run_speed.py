@@ -6,7 +6,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.run_speed import around_table, read_arguments, report, run_table, saving_table
+from benchmarks.run_speed import (
+    VARIANTS,
+    around_table,
+    read_arguments,
+    report,
+    run_table,
+    saving_table,
+    variants_on,
+)
 from benchmarks.support import speed_ways
 from benchmarks.support.dit_models import PACK
 from benchmarks.support.speed_vae import Clocked
@@ -39,6 +47,9 @@ def result(*, ours: float = 90.0, overhead: float = 0.5, encode: float = 10.0) -
         "row_steps": 2,
         "rounds": 3,
         "vae_dim": 96,
+        "variants": [],
+        "first_seconds": {},
+        "faults": {},
         "step_flops": 10**12,
         "matmul_flops_per_second": 2.5e11,
         "runs": {"ours": timings(ours, 2 * ours), "native": timings(100.0, 200.0)},
@@ -87,6 +98,28 @@ def test_the_report_says_what_was_not_measured_and_how_to_do_it_again():
     assert "- Floor of a step: 4.000 s, 1.000 TFLOP at 0.250 TFLOP/s." in text
     assert "run_speed --device cpu --steps 20 --rounds 3 --row-steps 2 --layers 8 --vae-dim 96`" in text
     assert "On cpu" not in text
+
+
+def test_compiled_and_8_bit_rows_are_in_on_a_gpu_and_on_a_cpu_where_asked_for():
+    plain, asked = read_arguments([]), read_arguments(["--compile", "--no-fp8"])
+    assert [variants_on(device, plain) for device in ("cpu", "cuda")] == [[], list(VARIANTS)]
+    assert [variants_on(device, asked) for device in ("cpu", "cuda")] == [["compile"], ["compile"]]
+
+
+def test_the_report_tells_what_a_compiled_model_takes_at_first_and_why_a_row_is_missing():
+    found = result() | {
+        "variants": list(VARIANTS),
+        "first_seconds": {"ours, torch.compile": 61.25},
+        "faults": {"fp8": "no such number"},
+    }
+    lines = report(found).splitlines()
+    assert "- The first step of ours, torch.compile, with loading and compiling: 61.2 s." in lines
+    assert "- Rows of --fp8: not measured: no such number" in lines
+    assert lines[-1].endswith("--vae-dim 96 --compile --fp8`")
+    assert not any("Rows of --compile" in line for line in lines)
+    lines = report(result()).splitlines()
+    assert "- Rows of --compile: not measured here." in lines
+    assert report(result() | {"device": "cuda"}).endswith("--vae-dim 96 --no-compile --no-fp8`\n")
 
 
 @pytest.mark.parametrize("name", ["--steps", "--rounds", "--row-steps", "--vae-dim"])

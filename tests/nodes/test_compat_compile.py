@@ -19,6 +19,15 @@ from benchmarks.support.gguf_writing import write_gguf
 
 from . import lora_files, runs
 
+SIZES = (
+    {"frames": 2},
+    {"frames": 3},
+    {"frames": 4},
+    {"frames": 4, "height": 8, "width": 10},
+    {"frames": 5, "height": 6, "width": 14},
+)
+"""Three lengths at one size of the picture, then two other sizes."""
+
 
 @pytest.fixture(autouse=True)
 def fresh_compiler(monkeypatch):
@@ -89,3 +98,33 @@ def test_a_gguf_model_with_and_without_a_lora_compiles_to_the_same_numbers(
         assert graphs()["breaks"] == 0
         counts.append(graphs()["graphs"])
     assert counts[0] > 0 and max(counts) <= most
+
+
+def at_size(model, size):
+    return runs.sample(model, pair=runs.prompts(**size), latent=runs.empty(**size), steps=1)
+
+
+def graphs_by_size(model):
+    """The compiled model's answer at each size, and how many graphs there are after it."""
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = TorchCompileModel.execute(model, "eager").args[0]
+    answers, counts = [], []
+    for size in SIZES:
+        answers.append(at_size(compiled, size))
+        counts.append(graphs()["graphs"])
+    assert graphs()["breaks"] == 0
+    return answers, counts
+
+
+def test_a_third_length_and_a_third_size_compile_nothing_and_native_wan_compiles_no_less():
+    """What changes for the first time is compiled once more, for all its values."""
+    model = runs.our_model()
+    plain = [at_size(model, size) for size in SIZES]
+    answers, ours = graphs_by_size(model)
+    for answer, expected in zip(answers, plain, strict=True):
+        torch.testing.assert_close(answer, expected, rtol=0, atol=1e-5)
+    assert ours[2] == ours[1] <= 2
+    assert ours[4] == ours[3] <= 3
+    native = graphs_by_size(runs.native_model())[1]
+    assert all(count <= other for count, other in zip(ours, native, strict=True))

@@ -23,6 +23,7 @@ MEASURES = {
 }
 """Measure -> head of its column."""
 JUDGED = ("swapped", "identity")
+SHOWN_OF_MODELS = (*JUDGED, "reordered", "motion")
 
 DEFINITIONS = (
     "*Swaps*: scenes in which the two subjects do not show the two references one each. *Identity top-1*: "
@@ -153,13 +154,14 @@ def model_table(models: Mapping[str, Sequence[Record]], first: str) -> str:
         first: the model that the others are compared with.
     """
     lines = [
-        "| model | control | swaps | identity top-1 | swaps, change | identity, change |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| model | control | swaps | identity top-1 | in another order | motion | swaps, change "
+        "| identity, change |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     base = models[first]
     for name, records in models.items():
         for label in labels_of(records):
-            cells = [with_interval(value_of(records, label, measure)) for measure in JUDGED]
+            cells = [with_interval(value_of(records, label, measure)) for measure in SHOWN_OF_MODELS]
             changes = ["", ""]
             if name != first and label in labels_of(base):
                 pairs = [(answers(records, label, m), answers(base, label, m)) for m in JUDGED]

@@ -81,6 +81,7 @@ def test_other_models_are_compared_scene_by_scene():
     better = [record | {"scores": {"plain": record["scores"]["good"]}} for record in RECORDS]
     rows = who_table.model_table({"as shipped": RECORDS, "trained": better}, "as shipped").splitlines()
     assert "**-0.500" in rows[-1] and rows[-1].startswith("| trained | plain |")
+    assert len({row.count("|") for row in rows}) == 1 and "in another order" in rows[0]
 
 
 def test_the_page_has_the_marks_between_which_the_table_goes(tmp_path):

@@ -27,6 +27,7 @@ SUFFIX = ".safetensors"
 SPARE_BYTES = 2**24
 """Room on the disk beside the file itself, for notes and the like."""
 
+_ELSEWHERE = "choose another folder"
 _MAY_NOT = "choose a folder that may be written to"
 _NO_ROOM = "free some space or choose another folder"
 _REMEDIES = {
@@ -119,8 +120,8 @@ def _begin(target: Path, source: Source, plan: Plan, *, overwrite: bool) -> Draf
 
 
 def _unwritable(target: Path, error: OSError, left: str = "") -> MagrefError:
-    remedy = _REMEDIES.get(error.errno or 0, "choose another folder")
-    return MagrefError(f"{target.name} could not be written ({error.strerror or error}){left}: {remedy}")
+    reason, remedy = f"({error.strerror or error}){left}", _REMEDIES.get(error.errno or 0, _ELSEWHERE)
+    return MagrefError(f"{target.name} could not be written {reason}: {remedy}")
 
 
 def _run(source: Source, form: Format, plan: Plan, draft: Draft, watch: Watch) -> dict[str, dict[str, Any]]:

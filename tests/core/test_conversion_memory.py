@@ -18,6 +18,8 @@ LIMIT = 3e9
 """Bytes of memory that a conversion may take at its peak."""
 ENOUGH = 2.58e9
 """Bytes of the source after which each kind of matrix had its turn: what precedes the blocks, and a block."""
+NAMES = ("bf16", "fp8", "int8", "nvfp4")
+"""Without fp8_scaled, which is fp8 with other names of its parts."""
 
 PROGRAM = """
 import resource, sys
@@ -45,9 +47,7 @@ def shortened_in(source, num_bytes):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no holes there, and no peak can be asked for")
-@pytest.mark.parametrize(
-    "name", ["bf16", "fp8", "int8", "nvfp4"]
-)  # fp8_scaled only names its parts otherwise
+@pytest.mark.parametrize("name", NAMES)
 def test_each_kind_of_matrix_of_the_65_gb_in_shards_is_converted_within_3_gb_of_memory(tmp_path, name):
     index = save_sparse_shards(tmp_path)
     source = open_source(index)

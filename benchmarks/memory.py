@@ -297,7 +297,12 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     for name in RELEASED:
         parser.add_argument(f"--{name}", type=int, help=f"default: {RELEASED[name]}, on a CPU {SMALL[name]}")
-    parser.add_argument("--precision", nargs="+", default=PRECISIONS, help=f"any of the loader; default: {' '.join(PRECISIONS)}")
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        default=PRECISIONS,
+        help=f"any of the loader; default: {' '.join(PRECISIONS)}",
+    )
     parser.add_argument(
         "--model", type=Path, nargs="+", default=[], help="files to measure in place of zeros"
     )

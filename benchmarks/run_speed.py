@@ -276,11 +276,7 @@ def report(result: dict[str, Any]) -> str:
             for label, seconds in result["first_seconds"].items()
         ),
         *(f"- Rows of --{name}: {NOT_MEASURED}: {fault}" for name, fault in result["faults"].items()),
-        *(
-            f"- Rows of --{name}: {NOT_MEASURED} here."
-            for name in VARIANTS
-            if name not in result["variants"]
-        ),
+        *(f"- Rows of --{name}: {NOT_MEASURED} here." for name in VARIANTS if name not in result["variants"]),
         *(f"- On {other}: {NOT_MEASURED} here." for other in DEVICES if other != device),
         f"- Commit: {result['commit']}.",
         f"- Machine: {', '.join(f'{key} {value}' for key, value in result['machine'].items())}.",

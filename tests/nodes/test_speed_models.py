@@ -12,6 +12,7 @@ from torch._dynamo.utils import counters
 
 from benchmarks.run_speed import VARIANTS, measure_runs, read_arguments, saving_table, take_turns
 from benchmarks.support import dit_models, speed_models, speed_ways
+
 from .test_compat_compile import fresh_compiler
 
 __all__ = ["fresh_compiler"]

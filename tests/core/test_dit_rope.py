@@ -53,6 +53,12 @@ def test_positions_run_frame_by_frame_and_row_by_row():
     assert grid_positions((2, 3, 2))[0].tolist() == expected
 
 
+@pytest.mark.parametrize("grid", [(1, 1, 1), (2, 3, 2), (21, 30, 52), (41, 45, 80)])
+def test_counted_positions_are_those_of_a_line_to_the_bit(grid):
+    axes = [torch.linspace(0.0, size - 1.0, size) for size in grid]
+    assert torch.equal(grid_positions(grid)[0], torch.cartesian_prod(*axes))
+
+
 def test_scale_stretches_about_the_first_position_and_shift_moves():
     options = {"scale_t": 2.0, "shift_x": 0.5}
     positions = grid_positions((3, 1, 2), options=options)[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -14,7 +13,7 @@ from magref_core.conversion import journal
 from magref_core.conversion.convert import Watch, convert, draft_of
 from magref_core.conversion.journal import Draft
 from magref_core.errors import MagrefError
-from tests.closed_folder import closed
+from tests.disks import closed, files_of_at_most
 
 from .conversions import Stopped, names_in, random_weights, stopping_after
 
@@ -66,18 +65,6 @@ def disk_of_300_kb(monkeypatch):
         return draft
 
     monkeypatch.setattr(Draft, "__enter__", entered)
-
-
-@contextmanager
-def files_of_at_most(size):
-    """No file may grow beyond `size` bytes: the system itself refuses, as on a full disk."""
-    resource = pytest.importorskip("resource", reason="the limit of file sizes exists on POSIX only")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(source, target, monkeypatch):

@@ -15,7 +15,7 @@ from magref_core.conversion.formats import FORMATS
 from magref_core.conversion.probe import StoredWeights
 from magref_core.dit.checkpoint import load_dit, read_checkpoint
 from magref_core.errors import CheckpointError
-from tests.closed_folder import closed
+from tests.disks import closed
 
 from .conversions import random_weights
 

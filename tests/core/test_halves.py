@@ -27,7 +27,7 @@ SEED = 7_654_321
 def drawn():
     """Pairs of frames that were not learned, what is so, and what the network says."""
     pairs, truth = [], []
-    for number in range(40):
+    for number in range(160):
         some, right = draw_pairs(np.random.default_rng((SEED, number)))
         pairs += some
         truth += right
@@ -45,7 +45,7 @@ def test_the_same_halves_and_others_are_told_apart(drawn):
     same, half, other = (truth == 1).all(1), truth.sum(1) == 1, (truth == 0).all(1)
     assert min(same.sum(), half.sum(), other.sum()) > 30
     assert share_right(drawn, same) > 0.85
-    assert share_right(drawn, half) > 0.8
+    assert share_right(drawn, half) > 0.85
     assert share_right(drawn, other) > 0.95
 
 

@@ -7,6 +7,7 @@ import runpy
 import numpy as np
 
 from benchmarks.subject_report import FIT_CASES
+from benchmarks.support import report_fit
 from benchmarks.support.report_fit import fit, network_id, write
 from magref_core.evaluation.sprite_verdicts import STATES, expand
 from magref_core.evaluation.sprite_weights import FITTED_TO, NETWORK
@@ -46,8 +47,14 @@ def test_a_swapped_subject_counts_as_there():
     np.testing.assert_array_equal(fit(measures, truth)[2], fit(measures, swapped)[2])
 
 
-def test_the_network_is_told_by_its_file():
-    assert len(network_id()) == 8 and int(network_id(), 16) >= 0
+def test_the_network_is_told_by_its_file(tmp_path, monkeypatch):
+    before = network_id()
+    content = report_fit.NETWORK_FILE.read_bytes()
+    monkeypatch.setattr(report_fit, "NETWORK_FILE", tmp_path / "halves.safetensors")
+    report_fit.NETWORK_FILE.write_bytes(content)
+    assert network_id() == before
+    report_fit.NETWORK_FILE.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert network_id() != before
 
 
 def test_the_shipped_weights_are_those_of_the_command():

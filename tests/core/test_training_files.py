@@ -1,13 +1,13 @@
 import errno
 import importlib
 import os
-from contextlib import contextmanager
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from magref_core.training.files import TrainingError, save_tensors, save_text, write_whole
+from tests.disks import files_of_at_most
 
 CUT_OFF = b"the first ha"
 
@@ -24,18 +24,6 @@ def failing_with(error):
         raise error
 
     return write
-
-
-@contextmanager
-def files_of_at_most(size):
-    """No file may grow beyond `size` bytes, not even the output of the tests: keep it short."""
-    resource = pytest.importorskip("resource", reason="the limit of file sizes exists on POSIX only")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_file_is_written_whole_and_its_folder_made(tmp_path):

@@ -5,17 +5,15 @@ from __future__ import annotations
 import comfy.model_management
 import pytest
 import torch
-from comfy_extras.nodes_custom_sampler import CFGGuider
-from magref_pack.magref_core.canvas.compose import compose_canvas
-from magref_pack.magref_core.canvas.layout import arrange
-from magref_pack.magref_core.canvas.references import Reference
 from magref_pack.magref_core.errors import MagrefError
-from magref_pack.nodes.best_of import BestOf, Judge, Take
+from magref_pack.nodes.best_of import Judge, Take
 
-from . import models, runs
+from . import models
+from .test_best_of import best, canvas
 from .test_memory_plan import FULL, failing, split
 
-SIZE = {"frames": 2, "height": 8, "width": 12}
+__all__ = ["canvas"]
+
 TOGETHER, ONE_BY_ONE = [[1, 0]], [[1], [0]]
 """Prompts of the passes of a step."""
 DRAFT_STEPS, STEPS = 1, 2
@@ -31,32 +29,9 @@ def judged(monkeypatch):
     monkeypatch.setattr(Judge, "__call__", judge)
 
 
-@pytest.fixture(scope="module")
-def canvas():
-    pictures = [torch.full((20, 14, 3), 90 * number, dtype=torch.uint8) for number in (1, 2)]
-    given = tuple(Reference(name=f"r{number}", image=picture) for number, picture in enumerate(pictures))
-    return compose_canvas(given, arrange([(20, 14)] * 2, height=64, width=96, seed=1), height=64, width=96)
-
-
-def best(model, canvas):
+def sampled(model, canvas):
     """Two takes of one step, and the better one in two steps."""
-    values = {
-        "guider": CFGGuider.execute(model, *runs.prompts(**SIZE), 5.0).args[0],
-        "latent": runs.empty(**SIZE),
-        "vae": models.vae(),
-        "canvas": canvas,
-        "seed": 5,
-        "count": 2,
-        "draft_steps": DRAFT_STEPS,
-        "steps": STEPS,
-        "shift": 3.0,
-        "solver": "unipc",
-        "drop_frames": 1,
-        "method": "colours",
-        "order": "",
-        "num_frames": 2,
-    }
-    latent, seed, _ = BestOf.execute(**values).args
+    latent, seed, _ = best(canvas, model, count=2)
     assert seed == 6
     return latent["samples"]
 
@@ -64,9 +39,9 @@ def best(model, canvas):
 @pytest.mark.parametrize("error", FULL, ids=["cuda", "accelerator", "cpu", "cublas"])
 def test_a_draft_that_does_not_fit_is_made_once_more_and_the_other_takes_as_ever(canvas, error, caplog):
     model = models.our_model()
-    expected = best(model, canvas)
+    expected = sampled(model, canvas)
     broken, calls = failing(model, error, 1)
-    result = best(broken, canvas)
+    result = sampled(broken, canvas)
     second_draft_and_finish = TOGETHER * (DRAFT_STEPS + STEPS)
     assert calls == [*TOGETHER, *(ONE_BY_ONE * DRAFT_STEPS), *second_draft_and_finish]
     assert torch.equal(result, expected)
@@ -76,17 +51,17 @@ def test_a_draft_that_does_not_fit_is_made_once_more_and_the_other_takes_as_ever
 def test_the_best_take_is_finished_one_by_one_where_it_does_not_fit(canvas):
     model = models.our_model()
     broken, calls = failing(model, FULL[0], 2 * DRAFT_STEPS + 2)
-    result = best(broken, canvas)
+    result = sampled(broken, canvas)
     assert calls == [*(TOGETHER * (2 * DRAFT_STEPS + 2)), *(ONE_BY_ONE * STEPS)]
-    assert torch.equal(result, best(split(model), canvas))
+    assert torch.equal(result, sampled(split(model), canvas))
 
 
 def test_takes_that_never_fit_end_with_a_sentence_and_leave_a_clean_state(canvas):
     model = models.our_model()
-    before = best(model, canvas)
+    before = sampled(model, canvas)
     broken, calls = failing(model, FULL[0], 1, 2)
     with pytest.raises(MagrefError, match=r"sampling 5 frames at 96 x 64 ran out of memory twice"):
-        best(broken, canvas)
+        sampled(broken, canvas)
     assert len(calls) == 2
     assert not comfy.model_management.loaded_models()
-    assert torch.equal(best(model, canvas), before)
+    assert torch.equal(sampled(model, canvas), before)

@@ -21,7 +21,7 @@ from magref_pack.nodes.convert import MagrefConvertModel, stem_of, target_in
 from safetensors.torch import load_file, save_file
 
 import nodes
-from tests.closed_folder import closed
+from tests.disks import closed
 
 from . import lora_files, quantised_files, runs
 

@@ -1,4 +1,4 @@
-"""A folder that this user may not search, also where the tests run as root, who may do all."""
+"""Folders and disks that refuse, as a system does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @contextmanager
 def closed(folder: Path) -> Iterator[Path]:
-    """Make a folder and close it: what is said to lie in it can be neither looked up nor made."""
+    """Make a folder and close it, for root as well: nothing in it can be looked up or made."""
     folder.mkdir()
     if os.name == "posix" and os.geteuid() != 0:
         folder.chmod(0)
@@ -36,3 +36,15 @@ def _refusing(original: Any, folder: Path) -> Any:
         return original(path, *arguments, **options)
 
     return call
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes, not even the output of the tests: keep it short."""
+    resource = pytest.importorskip("resource", reason="the limit of file sizes exists on POSIX only")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
